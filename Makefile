@@ -1,0 +1,86 @@
+# KlipStream analysis queue. `make help` lists the targets; every target installs what it needs, once.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CLUSTER ?= local
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- setting up ------------------------------------------------------------------------------------------------
+
+$(VENV)/installed: requirements/dev.txt pyproject.toml
+	@hack/python-venv.sh $(PYTHON) $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: venv
+venv: $(VENV)/installed ## Install the locked Python packages into .venv
+
+.PHONY: lock
+lock: venv ## Lock the dependencies again (requirements/*.txt)
+	hack/lock.sh $(BIN)/uv
+
+.PHONY: cluster-binaries
+cluster-binaries: venv ## Build the Kubernetes components, once (about 6 minutes the first time)
+	$(BIN)/python -m klipcluster build
+
+# --- the main job ----------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: venv ## The main job on a real cluster: install everything, analyse 8 videos, check the results
+	$(BIN)/python -m klipdemo up --cluster $(CLUSTER)
+
+.PHONY: demo-down
+demo-down: venv ## Remove everything that the demo made
+	$(BIN)/python -m klipdemo down --cluster $(CLUSTER)
+
+.PHONY: images
+images: venv ## Build the images into build/images
+	hack/images/build.sh
+
+# --- generated files -------------------------------------------------------------------------------------------
+
+.PHONY: crds
+crds: venv ## Generate crds/ and the chart's copies from the models
+	$(BIN)/python -m klipstream_api.crds crds charts/klipstream/crd-bases
+
+# --- checking --------------------------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: venv ## Style, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: unit
+unit: venv ## The pure tests
+	$(BIN)/pytest -q tests/unit
+
+.PHONY: integration
+integration: cluster-binaries ## Tests against a real API server
+	$(BIN)/pytest -q tests/integration
+
+.PHONY: e2e
+e2e: cluster-binaries ## End-to-end suites on the real node: make e2e [SUITE=name]
+	$(BIN)/pytest -q tests/e2e $(if $(SUITE),-k $(SUITE))
+
+.PHONY: test
+test: lint cluster-binaries ## Everything that CI checks
+	$(BIN)/pytest -q tests/unit tests/integration tests/e2e
+
+.PHONY: bench
+bench: cluster-binaries ## Benchmarks: make bench [SUITE=admission]
+	$(BIN)/python -m klipbench $(or $(SUITE),admission)
+
+.PHONY: clean
+clean: ## Remove build output (not the caches outside the tree)
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,208 @@
+"""The AnalysisQueue custom resource: the limits, the worker's template, and the list of those that run."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from klipstream_api.analysisjob import DnsLabel, Quantities, RetryDelays, Seconds
+from klipstream_api.meta import Condition, ObjectMeta, Time, WireModel
+from klipstream_api.phases import Priority
+
+MAX_CONCURRENT_JOBS_BOUND = 1000
+HEAD_LENGTH = 20
+
+
+class QueueMode(StrEnum):
+    """Running starts jobs; Paused accepts but starts none; Draining refuses new ones and finishes the rest."""
+
+    RUNNING = "Running"
+    PAUSED = "Paused"
+    DRAINING = "Draining"
+
+
+class Accepts(WireModel):
+    """Which jobs that name no queue are routed here."""
+
+    types: Annotated[tuple[DnsLabel, ...], Field(max_length=32)] | None = None
+    """Job types; all where absent."""
+    priorities: Annotated[tuple[Priority, ...], Field(max_length=4)] | None = None
+    """Priorities; all where absent."""
+
+
+class WorkerTemplate(WireModel):
+    """The pod that analyses; owned by administrators. Its first container is the worker."""
+
+    labels: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] | None = None
+    """Extra labels of the pod."""
+    annotations: Annotated[dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=16)] | None = None
+    """Extra annotations of the pod."""
+    spec: Annotated[
+        dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
+    ]
+    """A Kubernetes PodSpec; the operator adds the worker contract's environment and volumes."""
+
+
+class Results(WireModel):
+    """Where results and checkpoints go."""
+
+    url: Annotated[str, StringConstraints(min_length=4, max_length=1024, pattern=r"^(file:///|s3://|gs://|az://).*")]
+    """An fsspec URL: s3://bucket/prefix, or file:///results on a claim."""
+    claim_name: Annotated[str, Field(max_length=253)] | None = None
+    """A PersistentVolumeClaim of this namespace that is mounted at the path of a file URL."""
+
+
+class Retention(WireModel):
+    """How long finished jobs are kept, in seconds."""
+
+    succeeded_seconds: Annotated[int, Field(ge=0, le=31_536_000)] = 604_800
+    """7 days by default."""
+    failed_seconds: Annotated[int, Field(ge=0, le=31_536_000)] = 2_592_000
+    """30 days by default."""
+
+
+class NodeLost(WireModel):
+    """What happens to an attempt whose node stopped answering."""
+
+    seconds: Annotated[int, Field(ge=10, le=86_400)] = 300
+    """Seconds that a terminating pod on an unreachable node keeps its slot."""
+    release: bool = True
+    """Whether the slot is released then; otherwise it is held until the node answers."""
+
+
+class Stall(WireModel):
+    """When a running attempt counts as stalled."""
+
+    no_progress_seconds: Seconds | None = None
+    """Seconds without progress; off where absent."""
+
+
+class ResourceBounds(WireModel):
+    """The largest resources a job may ask for."""
+
+    max: Quantities | None = None
+    """Largest amount of each resource."""
+
+
+class AnalysisQueueSpec(WireModel):
+    """The limits of a queue and the worker that it starts."""
+
+    mode: QueueMode = QueueMode.RUNNING
+    """Running, Paused or Draining."""
+    max_concurrent_jobs: Annotated[int, Field(ge=0, le=MAX_CONCURRENT_JOBS_BOUND)] = 3
+    """How many attempts may run at once; lowering it never stops a running one."""
+    max_queue_size: Annotated[int, Field(ge=0, le=1_000_000)] = 100
+    """How many jobs may wait; retries and replays pass."""
+    timeout_seconds: Seconds = 3600
+    """Longest run time of one attempt, in seconds."""
+    max_retries: Annotated[int, Field(ge=0, le=20)] = 3
+    """Retries after the first attempt."""
+    retry_delays_seconds: RetryDelays = (30, 120, 300)
+    """Seconds before each retry, the last one repeating."""
+    accepts: Accepts | None = None
+    """Which jobs that name no queue are routed here."""
+    worker_template: WorkerTemplate
+    """The worker's pod."""
+    resource_bounds: ResourceBounds | None = None
+    """The largest resources a job may ask for."""
+    results: Results | None = None
+    """Where results and checkpoints go."""
+    retention: Retention = Retention()
+    """How long finished jobs are kept."""
+    stall: Stall = Stall()
+    """When a running attempt counts as stalled."""
+    node_lost: NodeLost = NodeLost()
+    """What happens when a node stops answering."""
+
+
+class Admitted(WireModel):
+    """A reservation: this attempt holds a slot."""
+
+    uid: Annotated[str, Field(max_length=64)]
+    """Uid of the AnalysisJob."""
+    attempt: int
+    """Number of the attempt."""
+    name: Annotated[str, Field(max_length=253)]
+    """Name of the AnalysisJob."""
+
+
+class QueueHeadEntry(WireModel):
+    """One of the jobs that start next."""
+
+    name: Annotated[str, Field(max_length=253)]
+    """Name of the AnalysisJob."""
+    priority: Priority
+    """Its priority."""
+    queued_at: Time | None = None
+    """When it was accepted."""
+
+
+class Totals(WireModel):
+    """Counts since the queue exists; they survive restarts and retention."""
+
+    succeeded: int = 0
+    """Jobs that succeeded."""
+    failed: int = 0
+    """Jobs that failed for good."""
+    cancelled: int = 0
+    """Jobs that were cancelled while an attempt held a slot."""
+    retried: int = 0
+    """Attempts that were followed by another."""
+    run_seconds: float = 0.0
+    """Run time of all succeeded attempts together, in seconds."""
+
+
+class RunTimes(WireModel):
+    """Run times of one type of job as a bounded histogram with logarithmic buckets."""
+
+    type: Annotated[str, Field(max_length=63)]
+    """The job type; empty for jobs that name none."""
+    buckets: Annotated[dict[str, int], Field(max_length=256)]
+    """Count by bucket number; bucket n holds run times around 1.1 to the power of n seconds."""
+
+
+class AnalysisQueueStatus(WireModel):
+    """What is true of the queue, written by the operator only."""
+
+    observed_generation: int | None = None
+    """Generation of the spec that was last acted on."""
+    initialized: bool = False
+    """Whether what already ran has been taken into the reservations; nothing starts before."""
+    admitted: Annotated[tuple[Admitted, ...], Field(max_length=2 * MAX_CONCURRENT_JOBS_BOUND)] = ()
+    """The reservations: every attempt that holds a slot."""
+    active: int = 0
+    """Number of reservations."""
+    queued: int = 0
+    """Jobs that wait."""
+    backing_off: int = 0
+    """Jobs that wait for a retry."""
+    dead_lettered: int = 0
+    """Jobs that failed for good and are still kept."""
+    selector: Annotated[str, Field(max_length=256)] | None = None
+    """Label selector of the queue's pods, for the scale subresource."""
+    head: Annotated[tuple[QueueHeadEntry, ...], Field(max_length=HEAD_LENGTH)] = ()
+    """The jobs that start next, first one first."""
+    totals: Totals = Totals()
+    """Counts since the queue exists."""
+    run_times: Annotated[tuple[RunTimes, ...], Field(max_length=16)] = ()
+    """Run times by type, for estimates."""
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=16)] = ()
+    """Ready, Drained, Full."""
+
+
+class AnalysisQueue(WireModel):
+    """An AnalysisQueue as the API server holds it."""
+
+    metadata: ObjectMeta
+    spec: AnalysisQueueSpec
+    status: AnalysisQueueStatus = AnalysisQueueStatus()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and name."""
+        return self.metadata.namespace, self.metadata.name
+
+    @classmethod
+    def from_wire(cls, obj: dict[str, Any]) -> "AnalysisQueue":
+        """Parse what the API server sent; raises pydantic.ValidationError when it is not a valid AnalysisQueue."""
+        return cls.model_validate(obj)

@@ -1,0 +1,81 @@
+"""What all our custom resources share: camelCase fields on the wire, metadata, conditions."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic.alias_generators import to_camel
+
+
+def rfc3339(moment: datetime) -> str:
+    """A UTC moment as Kubernetes writes it, to the millisecond: 2026-01-02T03:04:05.678Z."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+Time = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
+"""A moment in UTC; RFC 3339 on the wire."""
+
+
+class WireModel(BaseModel):
+    """A frozen piece of a custom resource; unknown fields are ignored, as an older operator must."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+    def to_wire(self) -> dict[str, Any]:
+        """The object as it goes over the wire: camelCase, absent where None."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class OwnerReference(WireModel):
+    """Who owns an object (the fields that we read)."""
+
+    uid: str
+    name: str = ""
+    kind: str = ""
+
+
+class ObjectMeta(WireModel):
+    """The part of Kubernetes' ObjectMeta that we read."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = "0"
+    generation: int = 0
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class Condition(WireModel):
+    """A Kubernetes condition; the message says what happened and what to do next."""
+
+    type: Annotated[str, Field(max_length=64)]
+    """Name of the condition, such as Finished."""
+    status: Literal["True", "False", "Unknown"]
+    """True, False or Unknown."""
+    reason: Annotated[str, Field(max_length=128)] = ""
+    """One CamelCase word for programs."""
+    message: Annotated[str, Field(max_length=2048)] = ""
+    """A sentence for people: what happened and what to do."""
+    last_transition_time: Time | None = None
+    """When status last changed."""
+
+
+def with_condition(
+    conditions: tuple[Condition, ...], type_: str, status: Literal["True", "False", "Unknown"],
+    reason: str, message: str, now: datetime,
+) -> tuple[Condition, ...]:
+    """The conditions with one of them set; its transition time moves only when its status changes."""
+    before = next((c for c in conditions if c.type == type_), None)
+    since = before.last_transition_time if before is not None and before.status == status else now
+    after = Condition(type=type_, status=status, reason=reason, message=message[:2048], last_transition_time=since)
+    return (*(c for c in conditions if c.type != type_), after)
+
+
+def condition(conditions: tuple[Condition, ...], type_: str) -> Condition | None:
+    """The condition of that type, if it was ever set."""
+    return next((c for c in conditions if c.type == type_), None)

@@ -1,0 +1,26 @@
+"""Names that stand in the cluster: the API group, labels, annotations, and what things are called."""
+
+GROUP = "analysis.klipstream.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+JOB_UID_LABEL = f"{GROUP}/job-uid"
+JOB_NAME_LABEL = f"{GROUP}/job"
+ATTEMPT_LABEL = f"{GROUP}/attempt"
+QUEUE_LABEL = f"{GROUP}/queue"
+
+PARAMS_ANNOTATION = f"{GROUP}/params"
+CHECKPOINT_ANNOTATION = f"{GROUP}/checkpoint"
+PROGRESS_CA_ANNOTATION = f"{GROUP}/progress-ca"
+
+WORKER_CONTAINER = "worker"
+PROGRESS_AUDIENCE = "klipstream-progress"
+DEFAULT_QUEUE = "default"
+
+
+def attempt_job_name(job_uid: str, attempt: int) -> str:
+    """The name of the Kubernetes Job that runs one attempt: the whole uid, since 8 hex digits would collide.
+
+    The name is the fence of design rule 2: a create that arrives late meets an occupied name.
+    """
+    return f"{job_uid}-a{attempt}"

@@ -1,0 +1,34 @@
+"""What a worker posts while it runs and what it is told in return (the worker contract)."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from klipstream_api.meta import Time
+
+
+class ProgressPost(BaseModel):
+    """Body of POST /v1/progress. The attempt is known from the token and is not part of the body."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+    percentage: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+    """Progress of the whole analysis, 0 to 100."""
+    stage: Annotated[str, Field(min_length=1, max_length=64)]
+    """Downloading, Transcribing, Analyzing, Finding Highlights, Completed, or a stage of the worker's own."""
+    message: Annotated[str, Field(max_length=256)] = ""
+    """A sentence for people."""
+    estimated_completion_seconds: Annotated[float, Field(ge=0, le=31_536_000)] | None = None
+    """The worker's own estimate of the seconds that remain."""
+    checkpoint: Annotated[str, Field(max_length=1024)] | None = None
+    """An opaque value that the next attempt receives as ANALYSIS_CHECKPOINT."""
+
+
+class ProgressReply(BaseModel):
+    """Answer to a progress post."""
+
+    model_config = ConfigDict(frozen=True)
+
+    desired: Literal["Continue", "Checkpoint", "Cancel"]
+    min_interval_seconds: float
+    deadline: Time | None = None

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Lock the direct and indirect dependencies with hashes and without any index's address.
+set -euo pipefail
+uv=$1
+cd "$(dirname "$0")/.."
+lock() {
+  local output=$1; shift
+  "$uv" pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes \
+    --no-header --no-annotate "$@" pyproject.toml -o "requirements/$output.txt"
+}
+lock dev --extra operator --extra pipeline --extra test --extra lint
+lock operator --extra operator
+lock pipeline --extra pipeline

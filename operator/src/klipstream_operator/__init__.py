@@ -1,0 +1,1 @@
+"""The operator: admits AnalysisJobs, starts one Kubernetes Job per attempt, keeps the truth in their status."""
