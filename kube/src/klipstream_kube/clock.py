@@ -1,0 +1,52 @@
+"""The API server's clock, as far as its answers tell it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+# Two quartz clocks drift apart by less than this; what was learnt loses this much precision per second.
+_DRIFT = 1e-4
+
+
+class ServerClock:
+    """Bounds the server's clock minus ours from the Date headers of its answers.
+
+    A Date header is the server's time cut to a whole second, taken somewhere between sending the request
+    and having its answer. So each answer confines the offset to an interval (a little over a second
+    wide), and the intervals of many answers intersect to a narrow one. The offset in use is the one
+    nearest to zero that contradicts no answer: with clocks that agree it is 0 and does not jitter.
+    An answer that contradicts what is known means that a clock was set; it alone counts from then on.
+    """
+
+    def __init__(self, wall: Callable[[], float] = time.time) -> None:
+        self._wall = wall
+        self._low_seconds = float("-inf")
+        self._high_seconds = float("inf")
+        self._heard_at = 0.0
+
+    def heard(self, date: str | None, sent_at: float, received_at: float) -> None:
+        """One answer: its Date header and our wall clock (Unix seconds) around the exchange."""
+        if date is None or received_at < sent_at:
+            return
+        try:
+            server = parsedate_to_datetime(date).timestamp()
+        except ValueError:
+            return
+        low, high = server - received_at, server + 1.0 - sent_at
+        widened = _DRIFT * abs(received_at - self._heard_at)
+        low_known, high_known = self._low_seconds - widened, self._high_seconds + widened
+        if low_known <= high and low <= high_known:
+            low, high = max(low, low_known), min(high, high_known)
+        self._low_seconds, self._high_seconds, self._heard_at = low, high, received_at
+
+    @property
+    def offset_seconds(self) -> float:
+        """Seconds to add to the local clock to get the server's; 0 before the first answer."""
+        return min(max(0.0, self._low_seconds), self._high_seconds)
+
+    def now(self) -> datetime:
+        """UTC, by the server's clock."""
+        return datetime.fromtimestamp(self._wall(), UTC) + timedelta(seconds=self.offset_seconds)
