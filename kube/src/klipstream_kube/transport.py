@@ -177,11 +177,21 @@ class Transport:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One send; yields a successful response, its body unread. Raises ApiError and Unreachable, also
         for what goes wrong while the body of the `async with` reads from the response."""
-        started, status = time.monotonic(), None
+        started, status, sent = time.monotonic(), None, False
+
+        def about_to_send() -> None:
+            nonlocal sent
+            if sent:
+                # aiohttp repeats a DELETE by itself: the second could hit a successor of the same name.
+                raise Unreachable(f"{method} {self.connection.server}{path}: the connection was lost")
+            if before_send is not None:
+                before_send()
+            sent = True
+
         try:
             authorization = await self.connection.credentials.header()
             sent_headers = dict(headers or {}) | ({"Authorization": authorization} if authorization else {})
-            fenced = _fence.set(before_send)
+            fenced = _fence.set(about_to_send)
             sent_at = time.time()
             try:
                 response = await self._opened().request(
@@ -198,6 +208,9 @@ class Transport:
                 if status >= 300:
                     raise await _refusal(response)
                 yield response
+        except Unreachable:
+            status = 0
+            raise
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, ConfigurationError) as error:
             status = status or 0
             what = str(error) or type(error).__name__
