@@ -1,0 +1,111 @@
+"""Acceptance: a submission gets its queue and its place, or a clear refusal (design rules 9 and 15)."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from klipstream_api import AnalysisJob, AnalysisJobStatus, Phase, QueueMode
+from klipstream_api.meta import condition, with_condition
+from klipstream_kube import ApiError, Unreachable
+from klipstream_operator import lifecycle
+from klipstream_operator.status_writer import StatusWriter
+from klipstream_operator.store import QueueKey, Store, version
+from klipstream_queueing.routing import route
+
+log = logging.getLogger(__name__)
+WRITES_AT_ONCE = 32
+BATCH = 128
+RETRY_SECONDS = 1.0
+
+
+def decide(job: AnalysisJob, store: Store, waiting: dict[QueueKey, int], now: datetime) -> AnalysisJobStatus:
+    """Status of a submission: accepted, Rejected with the reason, or waiting for a queue.
+
+    `waiting` counts the jobs that wait in each queue, those accepted earlier in this batch included; the caller
+    decides in order of creation, so that the first ones get the last places.
+    """
+    namespace = job.metadata.namespace
+    name = route(job, (queue for key, queue in store.queues.items() if key[0] == namespace))
+    queue = store.queues.get((namespace, name)) if name is not None else None
+    if job.spec.cancel:
+        return lifecycle.cancelled(job, now, "The job was cancelled before it was accepted.")
+    if name is None or queue is None:
+        return _no_queue(job, name, now)
+    key = (namespace, name)
+    if queue.spec.mode is QueueMode.DRAINING:
+        message = f"The queue {name} is draining and takes no new jobs. Submit again once its mode is Running."
+        return lifecycle.rejected(job, name, "QueueDraining", message, now)
+    if waiting.setdefault(key, store.queued(key)) >= queue.spec.max_queue_size:
+        message = (
+            f"The queue {name} is full: {waiting[key]} jobs wait and spec.maxQueueSize is"
+            f" {queue.spec.max_queue_size}. Submit again later, or raise maxQueueSize."
+        )
+        return lifecycle.rejected(job, name, "QueueFull", message, now)
+    waiting[key] += 1
+    return lifecycle.accepted(job, name, now)
+
+
+def _no_queue(job: AnalysisJob, name: str | None, now: datetime) -> AnalysisJobStatus:
+    """Not refused: it is accepted as soon as its queue exists. The condition says so, once."""
+    if name is not None:
+        reason = "QueueNotFound"
+        message = (
+            f"There is no AnalysisQueue {name} in namespace {job.metadata.namespace}."
+            f" Create it, and the job is accepted; queueName cannot be changed."
+        )
+    else:
+        reason = "NoQueueFits"
+        message = (
+            f"The job names no queue, and no AnalysisQueue in namespace {job.metadata.namespace} accepts it."
+            f' Create one called "default", or submit the job with spec.queueName.'
+        )
+    before = condition(job.status.conditions, "CapacityAvailable")
+    if before is not None and before.reason == reason and before.message == message:
+        return job.status
+    conditions = with_condition(job.status.conditions, "CapacityAvailable", "False", reason, message, now)
+    return job.status.model_copy(update={"conditions": conditions, "observed_generation": job.metadata.generation})
+
+
+@dataclass(slots=True)
+class Acceptance:
+    """The task that accepts submissions in order of creation, batch by batch."""
+
+    store: Store
+    writer: StatusWriter
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Never returns."""
+        while True:
+            await self.wanted.wait()
+            self.wanted.clear()
+            seen: dict[str, int] = {}
+            while batch := self._batch(seen):
+                await self._accept(batch, seen)
+
+    def _batch(self, seen: dict[str, int]) -> list[AnalysisJob]:
+        """The next submissions in order of creation, without those that were decided at this very version."""
+        jobs = [self.store.jobs[uid] for uid in self.store.unaccepted]
+        fresh = [job for job in jobs if seen.get(job.uid) != version(job) and job.metadata.deletion_timestamp is None]
+        fresh.sort(key=lambda job: (job.metadata.creation_timestamp, version(job)))
+        return fresh[:BATCH]
+
+    async def _accept(self, batch: list[AnalysisJob], seen: dict[str, int]) -> None:
+        waiting: dict[QueueKey, int] = {}
+        limit = asyncio.Semaphore(WRITES_AT_ONCE)
+        now = self.writer.now()
+
+        async def write(job: AnalysisJob, status: AnalysisJobStatus) -> None:
+            async with limit:
+                try:
+                    await self.writer.write(job, status, "rejected" if status.phase is Phase.REJECTED else "accepted")
+                except (ApiError, Unreachable) as error:
+                    log.warning("AnalysisJob %s/%s: acceptance is tried again: %s",
+                                job.metadata.namespace, job.metadata.name, error)  # fmt: skip
+                    asyncio.get_running_loop().call_later(RETRY_SECONDS, self.wanted.set)
+
+        decided = [(job, decide(job, self.store, waiting, now)) for job in batch]
+        for job in batch:
+            seen[job.uid] = version(job)
+        await asyncio.gather(*(write(job, status) for job, status in decided if status != job.status))

@@ -1,0 +1,141 @@
+"""The status of an AnalysisQueue, folded from what changed since the last write (pure, design rule 10)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+from klipstream_api.worker_template import problems
+
+from klipstream_api import (
+    Admitted,
+    AnalysisJob,
+    AnalysisQueue,
+    AnalysisQueueStatus,
+    Condition,
+    Phase,
+    QueueHeadEntry,
+    QueueMode,
+    RunTimes,
+    Totals,
+    names,
+)
+from klipstream_api.analysisqueue import HEAD_LENGTH
+from klipstream_api.meta import with_condition
+from klipstream_operator.store import Store
+from klipstream_queueing.runtimes import add_run_time
+
+
+def may_start(queue: AnalysisQueue) -> bool:
+    """Whether the queue starts jobs at all now. Draining finishes what was accepted."""
+    return (
+        queue.status.initialized
+        and queue.spec.mode is not QueueMode.PAUSED
+        and queue.metadata.deletion_timestamp is None
+        and not problems(queue.spec.worker_template.spec)
+    )
+
+
+def free_slots(queue: AnalysisQueue, released: int) -> int:
+    """Slots that may be reserved; none while more are held than a lowered limit allows."""
+    if not may_start(queue):
+        return 0
+    return max(0, queue.spec.max_concurrent_jobs - (len(queue.status.admitted) - released))
+
+
+def fold(
+    queue: AnalysisQueue,
+    store: Store,
+    released: Sequence[Admitted],
+    reserved: Sequence[Admitted],
+    now: datetime,
+) -> AnalysisQueueStatus:
+    """The queue's next status: reservations, totals of the released ones, counters, head and conditions."""
+    old = queue.status
+    gone = {(entry.uid, entry.attempt) for entry in released}
+    kept = tuple(entry for entry in old.admitted if (entry.uid, entry.attempt) not in gone)
+    totals, run_times = _count(old.totals, old.run_times, store, released)
+    admitted = (*kept, *reserved)
+    queued = max(0, store.queued(queue.key) - len(reserved))
+    status = old.model_copy(
+        update={
+            "observed_generation": queue.metadata.generation,
+            "admitted": admitted,
+            "active": len(admitted),
+            "queued": queued,
+            "backing_off": store.phases[queue.key][Phase.BACKING_OFF],
+            "dead_lettered": len(store.dead_letters[queue.key]),
+            "selector": f"{names.QUEUE_LABEL}={queue.metadata.name}",
+            "head": _head(queue, store),
+            "totals": totals,
+            "run_times": run_times,
+        }
+    )
+    return status.model_copy(update={"conditions": _conditions(queue, status, now)})
+
+
+def _count(
+    totals: Totals, run_times: tuple[RunTimes, ...], store: Store, released: Sequence[Admitted]
+) -> tuple[Totals, tuple[RunTimes, ...]]:
+    """Totals change in the write that removes the reservation, so that each attempt counts once."""
+    counts = totals.model_dump()
+    for entry in released:
+        job = store.jobs.get(entry.uid)
+        if job is None:
+            continue
+        if job.status.attempt < entry.attempt or job.status.phase is Phase.CANCELLED:
+            counts["cancelled"] += 1
+        elif job.status.phase is Phase.SUCCEEDED:
+            counts["succeeded"] += 1
+            seconds = run_seconds(job)
+            counts["run_seconds"] = round(counts["run_seconds"] + seconds, 3)
+            run_times = add_run_time(run_times, job.spec.type or "", seconds)
+        elif job.status.phase is Phase.FAILED:
+            counts["failed"] += 1
+        else:
+            counts["retried"] += 1
+    return Totals(**counts), run_times
+
+
+def run_seconds(job: AnalysisJob) -> float:
+    """Run time of the last attempt in seconds, from the creation of its Job to its end."""
+    if job.status.started_at is None or job.status.finished_at is None:
+        return 0.0
+    return max(0.0, (job.status.finished_at - job.status.started_at).total_seconds())
+
+
+def _head(queue: AnalysisQueue, store: Store) -> tuple[QueueHeadEntry, ...]:
+    jobs = [store.jobs[rank.uid] for rank in store.backlogs[queue.key].first(HEAD_LENGTH)]
+    return tuple(
+        QueueHeadEntry(name=job.metadata.name, priority=job.spec.priority, queued_at=job.status.queued_at)
+        for job in jobs
+    )
+
+
+def _conditions(queue: AnalysisQueue, status: AnalysisQueueStatus, now: datetime) -> tuple[Condition, ...]:
+    wrong = problems(queue.spec.worker_template.spec)
+    conditions = with_condition(
+        status.conditions, "Ready",
+        "False" if wrong else "True",
+        "InvalidWorkerTemplate" if wrong else "Ready",
+        f"Nothing starts: {'; '.join(wrong)}. Mend spec.workerTemplate." if wrong else "The queue takes and starts jobs.",
+        now,
+    )  # fmt: skip
+    full = status.queued >= queue.spec.max_queue_size
+    conditions = with_condition(
+        conditions, "Full", _truth(full), "QueueFull" if full else "HasRoom",
+        "New jobs are refused until some have started; spec.maxQueueSize is the bound." if full else "New jobs are accepted.",
+        now,
+    )  # fmt: skip
+    draining = queue.spec.mode is QueueMode.DRAINING
+    drained = draining and status.active == 0 and status.queued == 0 and status.backing_off == 0
+    reason = "Drained" if drained else "Draining" if draining else "NotDraining"
+    message = {
+        "Drained": "All accepted jobs are finished. Set spec.mode to Running to take new ones.",
+        "Draining": "New jobs are refused; the accepted ones are being finished.",
+        "NotDraining": "The queue is not draining.",
+    }[reason]
+    return with_condition(conditions, "Drained", _truth(drained), reason, message, now)
+
+
+def _truth(value: bool) -> Literal["True", "False"]:
+    return "True" if value else "False"

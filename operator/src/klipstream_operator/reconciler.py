@@ -1,0 +1,252 @@
+"""Carries out what the lifecycle decides: one AnalysisJob at a time per worker, many workers."""
+
+import asyncio
+import heapq
+import logging
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from klipstream_api import AnalysisJob, attempt_job_name, names
+from klipstream_kube import (
+    JOBS,
+    PODS,
+    AlreadyExists,
+    ApiError,
+    Client,
+    Conflict,
+    Invalid,
+    NotFound,
+    Unreachable,
+)
+from klipstream_operator import lifecycle
+from klipstream_operator.jobs import WorkerContract, make_job
+from klipstream_operator.status_writer import ANALYSIS_JOBS, StatusWriter
+from klipstream_operator.store import Store, queue_key
+from klipstream_operator.workload import AttemptView, view_job, view_pod
+
+log = logging.getLogger(__name__)
+WORKERS = 32
+STEPS_AT_MOST = 12
+BACKOFF_SECONDS = (0.5, 1, 2, 4, 8, 15, 30)
+
+
+class NameOccupied(Exception):
+    """The name of an attempt's Job is taken by a Job that does not belong to the AnalysisJob."""
+
+
+@dataclass(slots=True)
+class Reconciler:
+    """A queue of AnalysisJobs to look at, keyed by uid: never two workers on one, nothing looked at in vain."""
+
+    client: Client
+    store: Store
+    writer: StatusWriter
+    contract: WorkerContract
+    _waiting: dict[str, None] = field(default_factory=dict)
+    _busy: set[str] = field(default_factory=set)
+    _failures: dict[str, int] = field(default_factory=dict)
+    _timers: list[tuple[float, str]] = field(default_factory=list)
+    _some: asyncio.Event = field(default_factory=asyncio.Event)
+    _timer_set: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def enqueue(self, uid: str) -> None:
+        """Look at an AnalysisJob soon."""
+        self._waiting[uid] = None
+        self._some.set()
+
+    def enqueue_after(self, uid: str, seconds: float) -> None:
+        """Look at an AnalysisJob after that many seconds."""
+        heapq.heappush(self._timers, (asyncio.get_running_loop().time() + max(0.0, seconds), uid))
+        self._timer_set.set()
+
+    async def run(self) -> None:
+        """Never returns; a bug in a decision ends it, and with it the process."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_time())
+            for _ in range(WORKERS):
+                tasks.create_task(self._work())
+
+    async def _keep_time(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._timer_set.clear()
+            while self._timers and self._timers[0][0] <= loop.time():
+                self.enqueue(heapq.heappop(self._timers)[1])
+            delay = self._timers[0][0] - loop.time() if self._timers else None
+            try:
+                await asyncio.wait_for(self._timer_set.wait(), delay)
+            except TimeoutError:
+                continue
+
+    async def _work(self) -> None:
+        while True:
+            uid = next((uid for uid in self._waiting if uid not in self._busy), None)
+            if uid is None:
+                self._some.clear()
+                await self._some.wait()
+                continue
+            del self._waiting[uid]
+            self._busy.add(uid)
+            try:
+                await self._reconcile_guarded(uid)
+            finally:
+                self._busy.discard(uid)
+                if uid in self._waiting:
+                    self._some.set()
+
+    async def _reconcile_guarded(self, uid: str) -> None:
+        try:
+            await self.reconcile(uid)
+        except (ApiError, Unreachable, NameOccupied) as error:
+            failures = self._failures[uid] = self._failures.get(uid, 0) + 1
+            delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS)) - 1]
+            job = self.store.jobs.get(uid)
+            name = f"{job.metadata.namespace}/{job.metadata.name}" if job is not None else uid
+            log.warning("AnalysisJob %s: tried again in %s s: %s", name, delay, error)
+            self.enqueue_after(uid, delay)
+        else:
+            self._failures.pop(uid, None)
+
+    async def reconcile(self, uid: str) -> None:
+        """Take steps for one AnalysisJob until there is nothing to do."""
+        for _ in range(STEPS_AT_MOST):
+            job = self.store.jobs.get(uid)
+            if job is None:
+                await self._confirm_deleted(uid)
+                return
+            now = self.writer.now()
+            self.store.refresh(uid, now)
+            key = queue_key(job)
+            step = lifecycle.next_step(
+                job,
+                self.store.queues.get(key) if key is not None else None,
+                self.store.reserved(uid),
+                lambda attempt: self.store.attempt((uid, attempt)),
+                self.store.progress.get(uid),
+                now,
+            )
+            if isinstance(step, lifecycle.Wait):
+                if step.until is not None:
+                    self.enqueue_after(uid, (step.until - now).total_seconds() + 0.001)
+                return
+            await self._take(job, step)
+        self.enqueue_after(uid, 1.0)
+
+    async def _take(self, job: AnalysisJob, step: lifecycle.Step) -> None:
+        match step:
+            case lifecycle.WriteStatus(status, transition):
+                await self.writer.write(job, status, transition)
+            case lifecycle.Launch(attempt, suspended):
+                await self._launch(job, attempt, suspended)
+            case lifecycle.Suspend(attempt, job_name):
+                await self._suspend(job, attempt, job_name)
+            case lifecycle.ReadLive(attempt):
+                await self._read_live(job.uid, job.metadata.namespace, attempt)
+            case lifecycle.FailLostPod(pod):
+                await self._fail_lost_pod(pod.name, pod.namespace, pod.uid)
+
+    async def _launch(self, job: AnalysisJob, attempt: int, suspended: bool) -> None:
+        """Create the attempt's Job; a lost answer is not repeated blindly but looked up by the next step."""
+        key = queue_key(job)
+        queue = self.store.queues.get(key) if key is not None else None
+        if queue is None:
+            return
+        manifest = make_job(job, queue, attempt, self.contract, suspended=suspended)
+        try:
+            answer = await self.client.create(JOBS, manifest, job.metadata.namespace, before_send=self.writer.fence)
+        except AlreadyExists:
+            answer = await self.client.get(JOBS, attempt_job_name(job.uid, attempt), job.metadata.namespace)
+        except Invalid as error:
+            self.store.mark_gone((job.uid, attempt))
+            refused = lifecycle.launch_refused(job, attempt, error.message, self.writer.now())
+            await self.writer.write(job, refused, "launch refused")
+            return
+        view = view_job(answer)
+        if view is None or view.owner_uid != job.uid:
+            raise NameOccupied(
+                f"the Kubernetes Job {attempt_job_name(job.uid, attempt)} exists but does not belong to this"
+                " AnalysisJob: delete it, and the attempt starts"
+            )
+        self.store.put_workload(view)
+
+    async def _suspend(self, job: AnalysisJob, attempt: int, job_name: str) -> None:
+        view = self.store.attempt((job.uid, attempt)).job
+        if view is None:
+            return
+        body = {"metadata": {"resourceVersion": str(view.resource_version)}, "spec": {"suspend": True}}
+        try:
+            answer = await self.client.patch(
+                JOBS, job_name, job.metadata.namespace, body, before_send=self.writer.fence
+            )
+        except (Conflict, NotFound, Unreachable):
+            await self._read_live(job.uid, job.metadata.namespace, attempt)
+            return
+        if (changed := view_job(answer)) is not None:
+            self.store.put_workload(changed)
+
+    async def _read_live(self, uid: str, namespace: str, attempt: int) -> None:
+        """Read the attempt's Job and pods; only what is not there live is believed to be gone."""
+        found: AttemptView = AttemptView()
+        try:
+            found.job = view_job(await self.client.get(JOBS, attempt_job_name(uid, attempt), namespace))
+        except NotFound:
+            found.job = None
+        selector = f"{names.JOB_UID_LABEL}={uid},{names.ATTEMPT_LABEL}={attempt}"
+        pods, _ = await self.client.list(PODS, namespace, label_selector=selector)
+        for obj in pods:
+            if (pod := view_pod(obj)) is not None:
+                found.pods[pod.uid] = pod
+                self.store.put_workload(pod)
+        if found.job is not None:
+            self.store.put_workload(found.job)
+        elif not found.live_pods:
+            self.store.mark_gone((uid, attempt))
+
+    async def _confirm_deleted(self, uid: str) -> None:
+        """An AnalysisJob that this cache does not hold keeps its slot until a live read says that it is gone."""
+        for key in self.store.reservations.get(uid, {}):
+            queue = self.store.queues.get(key)
+            for entry in queue.status.admitted if queue is not None else ():
+                if entry.uid != uid:
+                    continue
+                try:
+                    answer = await self.client.get(ANALYSIS_JOBS, entry.name, key[0])
+                except NotFound:
+                    answer = {"metadata": {"uid": None}}
+                if answer["metadata"]["uid"] == uid:
+                    self.writer.take(answer)
+                    return
+                await self._read_live(uid, key[0], entry.attempt)
+                self.store.deleted.add(uid)
+                self.store.on_queue(key)
+
+    async def _fail_lost_pod(self, name: str, namespace: str, uid: str) -> None:
+        """Its node does not answer: end it through its status, as Kubernetes' own pod garbage collection does.
+
+        Deleting it by force would leave the Job's tracking finalizer, and the Job would wait for ever.
+        """
+        now = self.writer.now()
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "NodeLost",
+            "message": "The pod's node did not answer; the analysis queue ended the pod.",
+            "lastTransitionTime": (now - timedelta(microseconds=now.microsecond)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        try:
+            live = await self.client.get(PODS, name, namespace)
+            if live["metadata"]["uid"] != uid:
+                return
+            kept = [c for c in live["status"].get("conditions", ()) if c["type"] != "DisruptionTarget"]
+            body = {
+                "metadata": {"resourceVersion": live["metadata"]["resourceVersion"]},
+                "status": {"phase": "Failed", "reason": "NodeLost", "conditions": [*kept, condition]},
+            }
+            answer = await self.client.patch(
+                PODS, name, namespace, body, subresource="status", before_send=self.writer.fence
+            )
+            await self.client.delete(PODS, name, namespace, uid=uid)
+        except (NotFound, Conflict):
+            return
+        if (pod := view_pod(answer)) is not None:
+            self.store.put_workload(pod)

@@ -1,0 +1,171 @@
+"""One replica of the operator put together: feeds, store, progress, and, while it leads, the writers."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+from klipstream_kube import JOBS, PODS, Client, LeaseElector, Reflector, Resource
+from klipstream_operator.acceptance import Acceptance
+from klipstream_operator.admission import Admission, take_queue
+from klipstream_operator.identity import Identities
+from klipstream_operator.jobs import WorkerContract
+from klipstream_operator.progress import ProgressBook
+from klipstream_operator.progress_server import ProgressServer
+from klipstream_operator.reconciler import Reconciler
+from klipstream_operator.settings import Settings
+from klipstream_operator.status_writer import ANALYSIS_JOBS, ANALYSIS_QUEUES, StatusWriter
+from klipstream_operator.store import QueueKey, Store
+from klipstream_operator.sweep import CHILDREN, Sweep
+from klipstream_operator.workload import view_job, view_pod
+
+log = logging.getLogger(__name__)
+
+
+class Runtime:
+    """Everything but Kopf. `run` ends only by an error, a lost Lease or cancellation."""
+
+    def __init__(self, settings: Settings, client: Client) -> None:
+        self.settings = settings
+        self.client = client
+        self.leading = False
+        self.queues_listed = asyncio.Event()
+        self.store = Store(self._job_changed, self._queue_changed, self._unaccepted_changed)
+        self.elector = LeaseElector(
+            client,
+            name=settings.lease_name,
+            namespace=settings.lease_namespace,
+            identity=settings.identity,
+            lease_seconds=settings.lease_seconds,
+            renew_seconds=settings.lease_seconds / 3,
+            log=log,
+        )
+        fenced = StatusWriter(client, self.store, self.elector.check)
+        contract = WorkerContract(
+            settings.progress_url, settings.tls_ca.read_text() if settings.tls_ca is not None else None
+        )
+        self.acceptance = Acceptance(self.store, fenced)
+        self.reconciler = Reconciler(client, self.store, fenced, contract)
+        self.admission = Admission(client, self.store, self.elector.check)
+        self.namespaces: tuple[str | None, ...] = settings.namespaces or (None,)
+        self.sweep = Sweep(client, fenced, self.admission, self.reconciler, self.namespaces, settings.sweep_seconds)
+        # Progress is taken by every replica, so its writes are guarded by what they read and not by the Lease.
+        self.unfenced = StatusWriter(client, self.store, None)
+        self.book = ProgressBook(self.store, self.unfenced)
+        self.reflectors = [reflector for namespace in self.namespaces for reflector in self._reflectors(namespace)]
+
+    # --- what changed ----------------------------------------------------------------------------------------
+
+    def _job_changed(self, uid: str) -> None:
+        if self.leading:
+            self.reconciler.enqueue(uid)
+
+    def _queue_changed(self, key: QueueKey) -> None:
+        if self.leading:
+            self.admission.enqueue(key)
+
+    def _unaccepted_changed(self) -> None:
+        self.acceptance.wanted.set()
+
+    # --- feeds -----------------------------------------------------------------------------------------------
+
+    def _reflectors(self, namespace: str | None) -> list[Reflector]:
+        def reflector(
+            resource: Resource,
+            selector: str | None,
+            upsert: Callable[[dict[str, Any]], object],
+            delete: Callable[[str], object],
+        ) -> Reflector:
+            return Reflector(
+                self.client,
+                resource,
+                namespace,
+                label_selector=selector,
+                on_upsert=lambda obj: (upsert(obj), None)[1],
+                on_delete=lambda obj: (delete(obj["metadata"]["uid"]), None)[1],
+                log=log,
+            )
+
+        return [
+            reflector(ANALYSIS_JOBS, None, self.unfenced.take, self.store.remove_job),
+            reflector(JOBS, CHILDREN, self._take_job, self.store.remove_workload),
+            reflector(PODS, CHILDREN, self._take_pod, self.store.remove_workload),
+        ]
+
+    def _take_job(self, obj: dict[str, Any]) -> None:
+        if (view := view_job(obj)) is not None:
+            self.store.put_workload(view)
+
+    def _take_pod(self, obj: dict[str, Any]) -> None:
+        if (view := view_pod(obj)) is not None:
+            self.store.put_workload(view)
+
+    def queue_event(self, event_type: str | None, obj: dict[str, Any]) -> None:
+        """What Kopf saw of an AnalysisQueue."""
+        if event_type == "DELETED":
+            metadata = obj["metadata"]
+            key = (metadata["namespace"], metadata["name"])
+            self.store.remove_queue(key, metadata["uid"], self.client.now())
+        else:
+            take_queue(obj, self.store, self.client)
+
+    def problems(self) -> list[str]:
+        """What keeps this replica from serving; empty when it is ready."""
+        found = [reflector.problem for reflector in self.reflectors if reflector.problem is not None]
+        if not found and not all(reflector.synced.is_set() for reflector in self.reflectors):
+            found.append("the caches are being filled")
+        return found
+
+    # --- running ---------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Fill the caches, serve progress, and lead when the Lease is won."""
+        server = ProgressServer(self.store, self.book, Identities(self.client), self.problems)
+        runner = await server.serve(self.settings.progress_host, self.settings.progress_port, self._tls())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for reflector in self.reflectors:
+                    tasks.create_task(reflector.run())
+                tasks.create_task(self.book.run())
+                tasks.create_task(self._lead())
+        finally:
+            await runner.cleanup()
+
+    async def _lead(self) -> None:
+        """Wait for full caches and for the Lease, then write; LeaseLost ends the process."""
+        for reflector in self.reflectors:
+            await reflector.synced.wait()
+        log.info("Caches are full: %d AnalysisJobs. Waiting for the Lease %s/%s.", len(self.store.jobs),
+                 self.settings.lease_namespace, self.settings.lease_name)  # fmt: skip
+        await self.elector.acquire()
+        await self._list_queues()
+        self.leading = True
+        log.info("Leading as %s: %d AnalysisQueues", self.settings.identity, len(self.store.queues))
+        for uid in list(self.store.jobs) + list(self.store.reservations):
+            self.reconciler.enqueue(uid)
+        self.acceptance.wanted.set()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.elector.hold())
+                tasks.create_task(self.acceptance.run())
+                tasks.create_task(self.reconciler.run())
+                tasks.create_task(self.admission.run())
+                tasks.create_task(self.sweep.run())
+        finally:
+            self.leading = False
+            await self.elector.release()
+
+    async def _list_queues(self) -> None:
+        """Reservations must be known before anything is decided; Kopf's own list may still be under way."""
+        for namespace in self.namespaces:
+            items, _ = await self.client.list(ANALYSIS_QUEUES, namespace)
+            for obj in items:
+                take_queue(obj, self.store, self.client)
+
+    def _tls(self) -> ssl.SSLContext | None:
+        if self.settings.tls_certificate is None or self.settings.tls_key is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.settings.tls_certificate, self.settings.tls_key)
+        return context

@@ -1,0 +1,79 @@
+"""Settings of the operator, from the environment."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class BadSetting(ValueError):
+    """A setting cannot be used; the message names it and says what it may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How this replica runs. Seconds and ports are plain numbers; namespaces are empty to watch all."""
+
+    identity: str
+    namespaces: tuple[str, ...]
+    lease_name: str
+    lease_namespace: str
+    lease_seconds: float
+    sweep_seconds: float
+    progress_url: str
+    progress_host: str
+    progress_port: int
+    liveness_port: int
+    tls_certificate: Path | None
+    tls_key: Path | None
+    tls_ca: Path | None
+    log_format: str
+    log_level: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Read KLIPSTREAM_* variables. Raises BadSetting."""
+
+        def text(name: str, default: str) -> str:
+            return environment.get(f"KLIPSTREAM_{name}", default).strip()
+
+        def number(name: str, default: float, low: float, high: float) -> float:
+            value = text(name, str(default))
+            try:
+                parsed = float(value)
+            except ValueError:
+                parsed = float("nan")
+            if not low <= parsed <= high:
+                raise BadSetting(f"KLIPSTREAM_{name}={value!r}: use a number from {low:g} to {high:g}")
+            return parsed
+
+        def path(name: str) -> Path | None:
+            value = text(name, "")
+            if value and not Path(value).is_file():
+                raise BadSetting(f"KLIPSTREAM_{name}={value!r}: there is no such file")
+            return Path(value) if value else None
+
+        port = int(number("PROGRESS_PORT", 8080, 0, 65535))
+        settings = cls(
+            identity=text("IDENTITY", "") or f"{socket.gethostname()}-{os.getpid()}",
+            namespaces=tuple(sorted(filter(None, (part.strip() for part in text("NAMESPACES", "").split(","))))),
+            lease_name=text("LEASE_NAME", "klipstream-operator"),
+            lease_namespace=text("LEASE_NAMESPACE", "default"),
+            lease_seconds=number("LEASE_SECONDS", 15, 2, 600),
+            sweep_seconds=number("SWEEP_SECONDS", 120, 1, 86_400),
+            progress_url=text("PROGRESS_URL", f"http://127.0.0.1:{port}/v1/progress"),
+            progress_host=text("PROGRESS_HOST", "0.0.0.0"),  # noqa: S104 - workers post from other nodes
+            progress_port=port,
+            liveness_port=int(number("LIVENESS_PORT", 8081, 0, 65535)),
+            tls_certificate=path("TLS_CERTIFICATE"),
+            tls_key=path("TLS_KEY"),
+            tls_ca=path("TLS_CA"),
+            log_format=text("LOG_FORMAT", "plain"),
+            log_level=text("LOG_LEVEL", "INFO").upper(),
+        )
+        if (settings.tls_certificate is None) != (settings.tls_key is None):
+            raise BadSetting("KLIPSTREAM_TLS_CERTIFICATE and KLIPSTREAM_TLS_KEY go together: set both or neither")
+        if settings.log_format not in ("plain", "json"):
+            raise BadSetting(f"KLIPSTREAM_LOG_FORMAT={settings.log_format!r}: use plain or json")
+        return settings

@@ -1,0 +1,86 @@
+"""Writes of an AnalysisJob's status: guarded, fenced, and taken into the store at once."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from klipstream_api import AnalysisJob, AnalysisJobStatus, names
+from klipstream_kube import Client, Conflict, NotFound, Resource, Unreachable
+from klipstream_operator.leadership import Fence
+from klipstream_operator.patches import status_patch
+from klipstream_operator.store import Store
+
+log = logging.getLogger(__name__)
+ANALYSIS_JOBS = Resource(names.GROUP, names.VERSION, "analysisjobs", "AnalysisJob")
+ANALYSIS_QUEUES = Resource(names.GROUP, names.VERSION, "analysisqueues", "AnalysisQueue")
+
+
+@dataclass(slots=True)
+class StatusWriter:
+    """Writes statuses of AnalysisJobs and reads them live."""
+
+    client: Client
+    store: Store
+    fence: Fence | None
+
+    def now(self) -> datetime:
+        """The API server's clock, in UTC."""
+        return self.client.now()
+
+    async def write(self, job: AnalysisJob, status: AnalysisJobStatus, transition: str) -> bool:
+        """Write a status under the resourceVersion that the decision read.
+
+        False when somebody wrote in between or the answer was lost: the store then holds what is true now, and
+        the caller decides again. Other refusals raise ApiError; Unreachable is raised when the read fails too.
+        """
+        patch = status_patch(job.metadata, job.status, status)
+        if patch is None:
+            return True
+        try:
+            answer = await self.client.patch(
+                ANALYSIS_JOBS, job.metadata.name, job.metadata.namespace, patch,
+                subresource="status", before_send=self.fence,
+            )  # fmt: skip
+        except (Conflict, Unreachable):
+            await self.read(job)
+            return False
+        except NotFound:
+            self.store.remove_job(job.uid)
+            return False
+        if status.phase is not job.status.phase:
+            log.info(
+                "AnalysisJob %s/%s: %s (%s -> %s, attempt %d)", job.metadata.namespace, job.metadata.name,
+                transition, job.status.phase, status.phase, status.attempt,
+            )  # fmt: skip
+        self.take(answer)
+        return True
+
+    def take(self, answer: dict[str, object]) -> AnalysisJob | None:
+        """Take an AnalysisJob that the API server sent into the store; None, and a log line, if it is malformed."""
+        try:
+            job = AnalysisJob.from_wire(answer)
+        except ValidationError as error:
+            metadata = answer.get("metadata")
+            name = metadata.get("name") if isinstance(metadata, dict) else "?"
+            first = error.errors()[0]
+            log.error(
+                "AnalysisJob %s is malformed and is left alone until it is mended: %s: %s. Was it stored under an"
+                " older CRD? Compare it with `kubectl explain analysisjob.spec`.",
+                name, ".".join(str(part) for part in first["loc"]), first["msg"],
+            )  # fmt: skip
+            return None
+        self.store.put_job(job, self.now())
+        return job
+
+    async def read(self, job: AnalysisJob) -> None:
+        """Read an AnalysisJob live into the store; it is forgotten when it is gone or another has its name."""
+        try:
+            answer = await self.client.get(ANALYSIS_JOBS, job.metadata.name, job.metadata.namespace)
+        except NotFound:
+            self.store.remove_job(job.uid)
+            return
+        if answer["metadata"]["uid"] != job.uid:
+            self.store.remove_job(job.uid)
+        self.take(answer)

@@ -1,0 +1,276 @@
+"""All that the operator knows, in memory: rebuilt from the API server at each start, never the truth itself.
+
+Every object is held with its resourceVersion, and an older one never replaces a newer one: answers to our own
+writes arrive before the watch repeats them, and the watch must not take them back.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from klipstream_api import FINISHED_PHASES, AnalysisJob, AnalysisQueue, Phase, Progress
+from klipstream_api.meta import condition
+from klipstream_operator.workload import AttemptView, JobView, PodView
+from klipstream_queueing.backlog import Backlog
+from klipstream_queueing.order import rank
+
+QueueKey = tuple[str, str]
+"""Namespace and name."""
+AttemptKey = tuple[str, int]
+"""Uid of the AnalysisJob and number of the attempt."""
+
+
+def version(obj: AnalysisJob | AnalysisQueue) -> int:
+    """resourceVersion as a number; comparable since Kubernetes 1.35 by contract and always with etcd (KEP-5504)."""
+    return int(obj.metadata.resource_version)
+
+
+def queue_key(job: AnalysisJob) -> QueueKey | None:
+    """The queue that accepted the job."""
+    name = job.status.queue_name
+    return None if name is None else (job.metadata.namespace, name)
+
+
+@dataclass(slots=True)
+class Store:
+    """Jobs, queues, attempts and what follows from them.
+
+    `on_job` and `on_queue` are called with what has to be looked at again; they must only take a note.
+    """
+
+    on_job: Callable[[str], None]
+    on_queue: Callable[[QueueKey], None]
+    on_unaccepted: Callable[[], None]
+    jobs: dict[str, AnalysisJob] = field(default_factory=dict)
+    queues: dict[QueueKey, AnalysisQueue] = field(default_factory=dict)
+    attempts: dict[AttemptKey, AttemptView] = field(default_factory=dict)
+    workloads: dict[str, AttemptKey] = field(default_factory=dict)
+    """The attempt that a Kubernetes Job or a pod, known by its uid, belongs to."""
+    unaccepted: set[str] = field(default_factory=set)
+    """Jobs that have no sequence yet."""
+    backlogs: defaultdict[QueueKey, Backlog] = field(default_factory=lambda: defaultdict(Backlog))
+    phases: defaultdict[QueueKey, Counter[Phase]] = field(default_factory=lambda: defaultdict(Counter))
+    dead_letters: defaultdict[QueueKey, set[str]] = field(default_factory=lambda: defaultdict(set))
+    reservations: dict[str, dict[QueueKey, frozenset[int]]] = field(default_factory=dict)
+    """Attempts that hold a slot, by uid and queue."""
+    assumed: set[str] = field(default_factory=set)
+    """Jobs taken from a backlog for a reservation that is being written."""
+    deleted: set[str] = field(default_factory=set)
+    """AnalysisJobs that a live read found gone while they held a reservation."""
+    progress: dict[str, Progress] = field(default_factory=dict)
+    """Progress that workers posted and that is not written yet, by uid of the AnalysisJob."""
+
+    # --- AnalysisJobs ----------------------------------------------------------------------------------------
+
+    def put_job(self, job: AnalysisJob, now: datetime) -> bool:
+        """Take in an AnalysisJob; False when what we hold is as new."""
+        old = self.jobs.get(job.uid)
+        if old is not None:
+            if version(old) >= version(job):
+                return False
+            self._count(old, -1)
+        self.jobs[job.uid] = job
+        self._count(job, +1)
+        self.deleted.discard(job.uid)
+        if job.status.sequence is None and job.status.phase is Phase.QUEUED:
+            self.unaccepted.add(job.uid)
+            self.on_unaccepted()
+        else:
+            self.unaccepted.discard(job.uid)
+        self.refresh(job.uid, now)
+        self.on_job(job.uid)
+        if (key := queue_key(job)) is not None:
+            self.on_queue(key)
+        return True
+
+    def remove_job(self, uid: str) -> None:
+        """Forget an AnalysisJob that was deleted; its reservation stays until nothing of it runs."""
+        job = self.jobs.pop(uid, None)
+        self.unaccepted.discard(uid)
+        self.progress.pop(uid, None)
+        if job is not None:
+            self._count(job, -1)
+            if (key := queue_key(job)) is not None:
+                self.backlogs[key].remove(uid)
+                self.on_queue(key)
+        self.on_job(uid)
+
+    def _count(self, job: AnalysisJob, step: int) -> None:
+        key = queue_key(job)
+        if key is None:
+            return
+        self.phases[key][job.status.phase] += step
+        dead = condition(job.status.conditions, "DeadLettered")
+        if step > 0 and dead is not None and dead.status == "True":
+            self.dead_letters[key].add(job.uid)
+        else:
+            self.dead_letters[key].discard(job.uid)
+
+    def refresh(self, uid: str, now: datetime) -> None:
+        """Put a job into its backlog or take it out, as it now is."""
+        job = self.jobs.get(uid)
+        key = queue_key(job) if job is not None else None
+        if job is None or key is None:
+            return
+        if self._waits(job, now):
+            self.backlogs[key].put(rank(job))
+        else:
+            self.backlogs[key].remove(uid)
+
+    def _waits(self, job: AnalysisJob, now: datetime) -> bool:
+        """Whether the job may be reserved: accepted, due, wanted, and holding no slot by any attempt."""
+        return (
+            job.status.phase is Phase.QUEUED
+            and job.status.sequence is not None
+            and not job.spec.cancel
+            and job.metadata.deletion_timestamp is None
+            and (job.spec.not_before is None or job.spec.not_before <= now)
+            and job.uid not in self.assumed
+            and job.uid not in self.reservations
+        )
+
+    def queued(self, key: QueueKey) -> int:
+        """Jobs of a queue that wait: accepted, in phase Queued and without a slot."""
+        held = sum(1 for entry in self._admitted_uids(key) if self._phase(entry) is Phase.QUEUED)
+        return max(0, self.phases[key][Phase.QUEUED] - held)
+
+    def _admitted_uids(self, key: QueueKey) -> Iterable[str]:
+        queue = self.queues.get(key)
+        return {entry.uid for entry in queue.status.admitted} if queue is not None else ()
+
+    def _phase(self, uid: str) -> Phase | None:
+        job = self.jobs.get(uid)
+        return job.status.phase if job is not None else None
+
+    # --- AnalysisQueues --------------------------------------------------------------------------------------
+
+    def put_queue(self, queue: AnalysisQueue, now: datetime) -> bool:
+        """Take in an AnalysisQueue and its reservations; False when what we hold is as new."""
+        old = self.queues.get(queue.key)
+        if old is not None and old.metadata.uid == queue.metadata.uid and version(old) >= version(queue):
+            return False
+        self.queues[queue.key] = queue
+        self._put_reservations(queue.key, old, queue, now)
+        if old is None or old.metadata.uid != queue.metadata.uid or old.spec != queue.spec:
+            self.on_unaccepted()
+        self.on_queue(queue.key)
+        return True
+
+    def remove_queue(self, key: QueueKey, uid: str, now: datetime) -> None:
+        """Forget a deleted queue, unless a new one already has its name. What runs goes on to its end."""
+        old = self.queues.get(key)
+        if old is None or old.metadata.uid != uid:
+            return
+        del self.queues[key]
+        self._put_reservations(key, old, None, now)
+        self.on_queue(key)
+
+    def _put_reservations(
+        self, key: QueueKey, old: AnalysisQueue | None, new: AnalysisQueue | None, now: datetime
+    ) -> None:
+        before = {(e.uid, e.attempt) for e in old.status.admitted} if old is not None else set()
+        after = {(e.uid, e.attempt) for e in new.status.admitted} if new is not None else set()
+        for uid in sorted({uid for uid, _ in before ^ after}):
+            held = frozenset(attempt for other, attempt in after if other == uid)
+            by_queue = self.reservations.setdefault(uid, {})
+            if held:
+                by_queue[key] = held
+            else:
+                by_queue.pop(key, None)
+            if not by_queue:
+                del self.reservations[uid]
+                self._forget_if_idle(uid)
+            self.refresh(uid, now)
+            self.on_job(uid)
+
+    def reserved(self, uid: str) -> frozenset[int]:
+        """The attempts of an AnalysisJob that hold a slot."""
+        return frozenset(a for attempts in self.reservations.get(uid, {}).values() for a in attempts)
+
+    # --- what runs -------------------------------------------------------------------------------------------
+
+    def attempt(self, key: AttemptKey) -> AttemptView:
+        """All that is known of an attempt; empty where nothing is."""
+        return self.attempts.get(key) or AttemptView()
+
+    def put_workload(self, view: JobView | PodView) -> None:
+        """Take in a Kubernetes Job or a pod."""
+        key = (view.job_uid, view.attempt)
+        attempt = self.attempts.setdefault(key, AttemptView())
+        self.workloads[view.uid] = key
+        old: JobView | PodView | None
+        if isinstance(view, JobView):
+            old = attempt.job
+            if old is not None and old.resource_version >= view.resource_version:
+                return
+            attempt.job, attempt.job_gone = view, False
+        else:
+            old = attempt.pods.get(view.uid)
+            if old is not None and old.resource_version >= view.resource_version:
+                return
+            attempt.pods[view.uid] = view
+        self._attempt_changed(key)
+
+    def remove_workload(self, uid: str) -> None:
+        """Forget a Job or a pod that was deleted. A pod's end is kept: it decides how the attempt ended."""
+        key = self.workloads.pop(uid, None)
+        attempt = self.attempts.get(key) if key is not None else None
+        if key is None or attempt is None:
+            return
+        owned = key[0] in self.jobs
+        if attempt.job is not None and attempt.job.uid == uid:
+            attempt.job = None
+        elif uid in attempt.pods and not (attempt.pods[uid].ended and owned):
+            del attempt.pods[uid]
+        if attempt.job is None and not attempt.pods and not owned and key[0] not in self.reservations:
+            del self.attempts[key]
+        self._attempt_changed(key)
+
+    def pod(self, uid: str) -> PodView | None:
+        """A worker pod by its uid."""
+        key = self.workloads.get(uid)
+        return self.attempts[key].pods.get(uid) if key is not None and key in self.attempts else None
+
+    def mark_gone(self, key: AttemptKey) -> None:
+        """A live read found no Job and no pod of the attempt that is not terminal."""
+        attempt = self.attempts.setdefault(key, AttemptView())
+        attempt.job_gone = True
+        attempt.job = None
+        attempt.pods = {uid: pod for uid, pod in attempt.pods.items() if pod.ended}
+        self._attempt_changed(key)
+
+    def _attempt_changed(self, key: AttemptKey) -> None:
+        self.on_job(key[0])
+        for holder in self.reservations.get(key[0], {}):
+            self.on_queue(holder)
+
+    def _forget_if_idle(self, uid: str) -> None:
+        """Drop what is known of attempts of an AnalysisJob that is gone."""
+        if uid in self.jobs:
+            return
+        self.deleted.discard(uid)
+        for key in [key for key in self.attempts if key[0] == uid]:
+            view = self.attempts[key]
+            if view.job is None and not view.live_pods:
+                del self.attempts[key]
+
+    # --- slots -----------------------------------------------------------------------------------------------
+
+    def releasable(self, uid: str, attempt: int) -> bool:
+        """Whether a reservation has done its work: its attempt is settled in the status, and nothing of it runs.
+
+        For an AnalysisJob that is gone, a live read must have said so (`deleted`): this cache may be older than
+        the reservation.
+        """
+        view = self.attempt((uid, attempt))
+        job = self.jobs.get(uid)
+        if job is None:
+            if uid not in self.deleted or view.live_pods:
+                return False
+            return view.job is None or view.over
+        if not view.over:
+            return False
+        if job.status.phase in FINISHED_PHASES or job.status.attempt > attempt:
+            return True
+        return job.status.attempt == attempt and job.status.phase in (Phase.QUEUED, Phase.BACKING_OFF)
