@@ -107,6 +107,7 @@ def _in_cluster(directory: Path) -> Connection:
 def _from_kubeconfig(kubeconfig: str, context: str | None) -> Connection:
     try:
         # Costs a second and tens of megabytes, which a pod with its service account can do without.
+        import yaml
         from kubernetes import client as official
         from kubernetes import config as loader
     except ImportError as error:
@@ -121,7 +122,7 @@ def _from_kubeconfig(kubeconfig: str, context: str | None) -> Connection:
         configuration = official.Configuration()
         try:
             untyped.load_kube_config(path, context, configuration, persist_config=False)
-        except (loader.ConfigException, OSError, ValueError) as error:
+        except (loader.ConfigException, yaml.YAMLError, OSError, ValueError) as error:
             raise ConfigurationError(f"kubeconfig {kubeconfig}: {error}") from error
         return configuration
 

@@ -184,9 +184,7 @@ class LeaseElector:
             except Conflict:
                 continue  # somebody wrote it: read at once who holds it
             except (ApiError, Unreachable, TimeoutError) as error:
-                self._say(
-                    logging.WARNING, f"was not renewed: {str(error) or 'no answer before the deadline'}"
-                )
+                self._say(logging.WARNING, f"was not renewed: {str(error) or 'no answer before the deadline'}")
             left_seconds = self._deadline - self._monotonic()
             await asyncio.sleep(max(0.0, min(self._retry_seconds, left_seconds)))
 
@@ -195,9 +193,7 @@ class LeaseElector:
         self._held_version = None
         body = {"metadata": {"resourceVersion": version}, "spec": self._spec(self._timestamp())}
         try:
-            lease = await self._client.patch(
-                LEASES, self._name, self._namespace, body, before_send=self._sending
-            )
+            lease = await self._client.patch(LEASES, self._name, self._namespace, body, before_send=self._sending)
         except NotFound as error:
             raise LeaseLost(f"{self._where()}: it was deleted") from error
         self._held_version = lease["metadata"]["resourceVersion"]

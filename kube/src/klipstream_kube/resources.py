@@ -26,9 +26,7 @@ class Resource:
         """What kubectl and RBAC messages call it: "jobs.batch", or "pods" for the core group."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
-    def path(
-        self, namespace: str | None = None, name: str | None = None, subresource: str | None = None
-    ) -> str:
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         """URL path of the collection (without `name`) or of one object.
 
         A namespaced resource without a namespace is the collection over all namespaces; one of its

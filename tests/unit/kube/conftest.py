@@ -88,14 +88,10 @@ class ScriptedServer:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
         body = json.loads(raw) if raw else None
-        self.received.append(
-            Received(request.method, request.path, dict(request.query), dict(request.headers), body)
-        )
+        self.received.append(Received(request.method, request.path, dict(request.query), dict(request.headers), body))
         replies = self.script[request.method, request.path]
         if not replies:
-            return web.json_response(
-                status_object(418, "Unscripted", f"{request.method} {request.path}"), status=418
-            )
+            return web.json_response(status_object(418, "Unscripted", f"{request.method} {request.path}"), status=418)
         return await (replies.popleft() if len(replies) > 1 else replies[0])(request)
 
 

@@ -54,9 +54,7 @@ async def test_a_line_cut_off_with_the_connection_is_no_event(server, client) ->
     assert await collect(client) == [("ADDED", "6")]
 
 
-@pytest.mark.parametrize(
-    ("code", "reason", "kind"), [(410, "Expired", Gone), (500, "InternalError", ApiError)]
-)
+@pytest.mark.parametrize(("code", "reason", "kind"), [(410, "Expired", Gone), (500, "InternalError", ApiError)])
 async def test_an_error_in_band_is_the_error_of_its_code(server, client, code, reason, kind) -> None:
     server.on("GET", PATH, server.stream(event("ADDED", 6), in_band(code, reason)))
     with pytest.raises(kind, match="in band") as caught:
