@@ -107,7 +107,6 @@ def _in_cluster(directory: Path) -> Connection:
 def _from_kubeconfig(kubeconfig: str, context: str | None) -> Connection:
     try:
         # Costs a second and tens of megabytes, which a pod with its service account can do without.
-        import yaml
         from kubernetes import client as official
         from kubernetes import config as loader
     except ImportError as error:
@@ -119,6 +118,8 @@ def _from_kubeconfig(kubeconfig: str, context: str | None) -> Connection:
     untyped: Any = loader
 
     def load() -> Any:
+        import yaml
+
         configuration = official.Configuration()
         try:
             untyped.load_kube_config(path, context, configuration, persist_config=False)
