@@ -62,10 +62,16 @@ class Transport:
         self.connection = connection
         self.on_request = on_request
         self._clock = ServerClock()
-        self._headers = {"User-Agent": user_agent, "Accept": "application/json"}
+        # Beside the server compression costs both sides more time than it saves.
+        self._headers = {
+            "User-Agent": user_agent,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
         self._timeout = aiohttp.ClientTimeout(total=request_timeout_seconds, sock_connect=_CONNECT_SECONDS)
         self._max_connections = max_connections
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -76,7 +82,8 @@ class Transport:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections; what is under way ends in Unreachable."""
+        """Close all connections; what is under way, or comes later, ends in Unreachable."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -113,6 +120,7 @@ class Transport:
         """
         repeat = method == "GET" if retry is None else retry
         backoff = Backoff(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
+        refreshed = False
         while True:
             try:
                 return await self._send(
@@ -121,10 +129,10 @@ class Transport:
                 )  # fmt: skip
             except Unauthorized:
                 # A rotated token: the server did nothing, and fresh credentials get one more try.
-                self.connection.credentials.refused()
-                if backoff.failures:
+                if refreshed:
                     raise
-                backoff.next_seconds()
+                refreshed = True
+                self.connection.credentials.refused()
                 continue
             except Unreachable:
                 if not repeat or backoff.failures + 1 >= _ATTEMPTS:
@@ -220,13 +228,13 @@ class Transport:
                 self.on_request(verb, resource, status, time.monotonic() - started)
 
     def _opened(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise Unreachable(f"the client of {self.connection.server} is closed")
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._max_connections),
                 headers=self._headers,
                 request_class=_FencedRequest,
-                auto_decompress=True,
-                trust_env=False,
             )
         return self._session
 

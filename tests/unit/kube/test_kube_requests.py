@@ -243,3 +243,10 @@ async def test_the_clock_follows_the_servers_date(server, client) -> None:
     await client.get(JOBS, "j", "ns")
     assert client.now().year == 2100
     assert client.server_offset_seconds > 86400 * 365
+
+
+async def test_a_closed_client_opens_nothing_again(server, client) -> None:
+    await client.close()
+    with pytest.raises(Unreachable, match="closed"):
+        await client.create(JOBS, JOB, "ns")
+    assert server.received == []
