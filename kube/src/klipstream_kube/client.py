@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import aiohttp
 
-from .errors import Gone
+from .errors import Conflict, Gone, Invalid
 from .resources import Resource
 from .transport import Fence, Transport
 from .watch import events
@@ -130,14 +130,20 @@ class Client(Transport):
         Guarded by `metadata.resourceVersion` (and `uid`) in a merge patch, or by "test" operations in a
         JSON patch: Conflict (merge) or Invalid (json) when the object is another by now.
         """
-        return await self.request(
-            "PATCH",
-            resource.path(namespace, name, subresource),
-            body=body,
-            content_type=_PATCHES[kind],
-            resource=resource.qualified_name,
-            before_send=before_send,
-        )
+        try:
+            return await self.request(
+                "PATCH",
+                resource.path(namespace, name, subresource),
+                body=body,
+                content_type=_PATCHES[kind],
+                resource=resource.qualified_name,
+                before_send=before_send,
+            )
+        except Invalid as error:
+            # Unlike a PUT or a DELETE, a patch with another uid is answered as a change of the field.
+            if any(cause.get("field") == "metadata.uid" for cause in error.details.get("causes") or []):
+                raise Conflict(409, "Conflict", error.message, error.details) from error
+            raise
 
     async def patch_status(
         self,

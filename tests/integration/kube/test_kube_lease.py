@@ -5,18 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 
-from klipstream_kube import CONFIG_MAPS, LEASES, Client, LeaseElector, LeaseLost, load_connection
-
-
-@pytest.fixture
-async def client(control_plane) -> AsyncIterator[Client]:
-    async with Client(load_connection(str(control_plane.kubeconfig))) as connected:
-        yield connected
+from klipstream_kube import CONFIG_MAPS, LEASES, LeaseElector, LeaseLost
 
 
 @pytest.fixture
