@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 
 from .backoff import Backoff
 from .client import Client, Object
-from .errors import ApiError, Forbidden, Gone, NotFound, Unreachable
+from .errors import ApiError, Forbidden, Gone, NotFound, TooManyRequests, Unreachable
 from .resources import Resource
 
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 30.0
 # A watch that lived this long, or that brought anything, was no failure; one that ends at once is.
 _SHORT_WATCH_SECONDS = 5.0
-# Failures in a row after which the resourceVersion itself is suspected, and the collection listed anew.
-_RESUMES = 3
+# So many failures in a row are a state and no hiccup.
+_SUSPICIOUS = 3
 
 
 class _Key(NamedTuple):
@@ -83,6 +83,8 @@ class Reflector:
                 if await self._watch():
                     self._backoff.reset()
                 else:
+                    if self._backoff.failures >= _SUSPICIOUS:
+                        self._version = None
                     await self._wait()
             except Gone:
                 self._version = None
@@ -92,7 +94,7 @@ class Reflector:
                     self._backoff.next_seconds()
             except (ApiError, Unreachable) as error:
                 self._failed(error)
-                await self._wait()
+                await self._wait(getattr(error, "retry_after_seconds", None) or 0.0)
 
     async def _list(self) -> None:
         self._verb = "list"
@@ -174,14 +176,14 @@ class Reflector:
             metadata["namespace"] = key.namespace
         self._on_delete({"metadata": metadata})
 
-    async def _wait(self) -> None:
-        if self._backoff.failures >= _RESUMES:
-            self._version = None
-        await asyncio.sleep(self._backoff.next_seconds())
+    async def _wait(self, asked_seconds: float = 0.0) -> None:
+        await asyncio.sleep(max(asked_seconds, self._backoff.next_seconds()))
 
     def _failed(self, error: ApiError | Unreachable) -> None:
         if isinstance(error, ApiError) and self._verb == "watch" and error.status not in (403, 429):
             self._version = None  # the server does not want this watch: begin from what it has
+        if isinstance(error, TooManyRequests) and self._backoff.failures < _SUSPICIOUS:
+            return  # asked to wait, as every client is while a new CRD's storage gets ready
         problem = self._explain(error)
         if problem != self.problem:
             self.problem = problem

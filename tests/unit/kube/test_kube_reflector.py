@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -198,12 +199,24 @@ async def test_any_other_error_in_band_lists_anew(scene, client, code) -> None:
     assert scene.story[-2:] == ["delete a uid-a 3", "synced"]
 
 
-async def test_a_throttled_watch_resumes_where_it_was(scene, client) -> None:
+async def test_a_throttled_watch_waits_as_asked_and_resumes_where_it_was(scene, client, caplog) -> None:
     scene.lists = [scene.listed(9)]
     scene.watches = [scene.server.refuse(429, Retry_After="1")]
+    started = time.monotonic()
     async with scene.running(client):
         await scene.until_quiet()
+    assert time.monotonic() - started >= 1.0
     assert scene.versions == [None, "9", "9"]
+    assert [record.levelname for record in caplog.records if record.name == "reflector"] == []
+
+
+async def test_endless_throttling_is_a_problem(scene, client) -> None:
+    scene.lists = [scene.listed(9)]
+    scene.watches = [scene.server.refuse(429) for _ in range(1000)]
+    async with scene.running(client) as reflector, asyncio.timeout(10):
+        while reflector.problem is None:
+            await asyncio.sleep(0.01)
+        assert "429" in reflector.problem
 
 
 async def test_a_deletion_of_an_object_never_shown_is_not_reported(scene, client) -> None:
@@ -270,3 +283,12 @@ async def test_watches_that_end_at_once_are_not_reopened_without_a_pause(scene, 
     async with scene.running(client):
         await asyncio.sleep(0.5)
     assert len(scene.versions) < 10
+
+
+async def test_a_server_that_was_away_for_long_is_not_burdened_with_a_new_list(scene, client) -> None:
+    scene.lists = [scene.listed(9)]
+    scene.watches = [scene.watched(event("ADDED", pod("a", 12))), *(scene.server.drop() for _ in range(12))]
+    async with scene.running(client) as reflector:
+        await scene.until_quiet()
+        assert reflector.problem is None
+    assert scene.versions == [None, "9", *["12"] * 13]
