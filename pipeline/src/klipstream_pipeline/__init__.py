@@ -1,0 +1,1 @@
+"""The reference analysis worker: finds the loud moments of a video."""
