@@ -22,7 +22,10 @@ Params = Annotated[
     Field(max_length=32),
 ]
 Quantities = Annotated[
-    dict[str, Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]],
+    dict[
+        str,
+        Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")],
+    ],
     Field(max_length=8),
 ]
 
@@ -78,7 +81,13 @@ class AnalysisJobSpec(WireModel):
     """A Secret that holds the URL (for pre-signed URLs)."""
     video_id: Annotated[str, Field(max_length=128)] | None = None
     """The platform's id of the video, handed on to workers and webhooks."""
-    job_id: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")] | None = None
+    job_id: (
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"),
+        ]
+        | None
+    ) = None
     """The job's id for the outside world; metadata.uid where absent. Set it only to restore a backup."""
     queue_name: DnsLabel | None = None
     """The AnalysisQueue in this namespace; where absent the queues' routing decides."""

@@ -37,9 +37,7 @@ class WorkerTemplate(WireModel):
     """Extra labels of the pod."""
     annotations: Annotated[dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=16)] | None = None
     """Extra annotations of the pod."""
-    spec: Annotated[
-        dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
-    ]
+    spec: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
     """A Kubernetes PodSpec; the operator adds the worker contract's environment and volumes."""
 
 

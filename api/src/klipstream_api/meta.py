@@ -20,7 +20,11 @@ class WireModel(BaseModel):
     """A frozen piece of a custom resource; unknown fields are ignored, as an older operator must."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore", use_attribute_docstrings=True
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
     )
 
     def to_wire(self) -> dict[str, Any]:
@@ -66,8 +70,12 @@ class Condition(WireModel):
 
 
 def with_condition(
-    conditions: tuple[Condition, ...], type_: str, status: Literal["True", "False", "Unknown"],
-    reason: str, message: str, now: datetime,
+    conditions: tuple[Condition, ...],
+    type_: str,
+    status: Literal["True", "False", "Unknown"],
+    reason: str,
+    message: str,
+    now: datetime,
 ) -> tuple[Condition, ...]:
     """The conditions with one of them set; its transition time moves only when its status changes."""
     before = next((c for c in conditions if c.type == type_), None)
