@@ -50,7 +50,7 @@ images: venv ## Build the images into build/images
 
 .PHONY: crds
 crds: venv ## Generate crds/ and the chart's copies from the models
-	$(BIN)/python -m klipstream_api.crds crds charts/klipstream/crd-bases
+	$(BIN)/python -m klipstream_api.crds crds charts/klipstream/crds
 
 # --- checking --------------------------------------------------------------------------------------------------
 

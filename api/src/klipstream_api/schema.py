@@ -27,6 +27,8 @@ def _convert(node: Schema, definitions: dict[str, Schema], where: str) -> Schema
     schema = {key: node[key] for key in _KEPT if key in node}
     if schema.get("default", 0) is None:
         del schema["default"]
+    elif isinstance(schema.get("default"), dict):
+        schema["default"] = {key: value for key, value in schema["default"].items() if value is not None}
     if "const" in node:
         schema["enum"] = [node["const"]]
     kind = schema.get("type")
