@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CLUSTER ?= local
+CLUSTER ?= auto
 export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help

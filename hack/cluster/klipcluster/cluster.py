@@ -3,7 +3,6 @@
 import dataclasses
 import fcntl
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -187,5 +186,3 @@ class Cluster:
         with self.folder.with_suffix(".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-

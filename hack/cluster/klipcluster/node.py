@@ -59,16 +59,16 @@ def check_rights() -> None:
 def make_bridge(network: Network) -> None:
     """An address that is not loopback, since the kubelet takes no other; one node per machine."""
     if subprocess.run(["ip", "link", "show", BRIDGE], capture_output=True, check=False).returncode == 0:
-        raise ClusterError(f"the device {BRIDGE} exists: another whole node runs here; `list` names it, `down` it first")
+        raise ClusterError(
+            f"the device {BRIDGE} exists: another whole node runs here; `list` names it, `down` it first"
+        )
     _run("ip", "link", "add", BRIDGE, "type", "bridge")
     _run("ip", "address", "add", f"{network.node_address}/24", "dev", BRIDGE)
     _run("ip", "link", "set", BRIDGE, "up")
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
 
-def start(
-    processes: Processes, folder: Path, network: Network, kubernetes: Path, coredns: Path, pause: Path
-) -> None:
+def start(processes: Processes, folder: Path, network: Network, kubernetes: Path, coredns: Path, pause: Path) -> None:
     """Start the node's components and wait until it is Ready and names are resolved."""
     pki = folder / "pki"
     _write_configuration(folder, network)

@@ -29,7 +29,9 @@ def _kill_containers(folder: Path) -> None:
     """End every shim of our containerd, recognised by its socket's path, and everything below it."""
     for _ in range(200):
         parents = _parents()
-        shims = {pid for pid in parents if f"{folder}/containerd.sock" in _command_line(pid) and "shim" in _command_line(pid)}
+        shims = {
+            pid for pid in parents if f"{folder}/containerd.sock" in _command_line(pid) and "shim" in _command_line(pid)
+        }
         doomed = {pid for pid in parents if pid not in shims and _descends(pid, shims, parents)}
         if not shims and not doomed:
             return
@@ -80,7 +82,7 @@ def _unmount(folder: Path) -> None:
 
 def _remove_cgroups() -> None:
     """Empty cgroups of pods stay behind when the kubelet is stopped before it could tidy up."""
-    roots = [path for path in Path("/sys/fs/cgroup").glob("*/kubepods")] + [Path("/sys/fs/cgroup/kubepods")]
+    roots = [*list(Path("/sys/fs/cgroup").glob("*/kubepods")), Path("/sys/fs/cgroup/kubepods")]
     for root in roots:
         for group in sorted((p for p in root.rglob("*") if p.is_dir()), key=lambda p: len(p.parts), reverse=True):
             _rmdir(group)

@@ -44,6 +44,7 @@ async def operate(settings: Settings) -> int:
         kopf_task = asyncio.create_task(
             kopf.operator(
                 registry=make_registry(runtime),
+                identity=kopf.Identity(settings.identity) if hasattr(kopf, 'X') else settings.identity,
                 clusterwide=not settings.namespaces,
                 namespaces=settings.namespaces,
                 liveness_endpoint=f"http://0.0.0.0:{settings.liveness_port}/healthz",
