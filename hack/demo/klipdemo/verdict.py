@@ -34,11 +34,13 @@ def judge(
         if not same(_found(job, results), truth[job["spec"]["videoId"]])
     ]
     planted = sum(len(moments) for moments in truth.values())
+    succeeded = f"not succeeded: {failed}" if failed else f"{len(jobs)} of {len(jobs)}"
+    most = recording.most_live
     return [
-        Check("every job succeeded", not failed, f"not succeeded: {failed}" if failed else f"{len(jobs)} of {len(jobs)}"),
+        Check("every job succeeded", not failed, succeeded),
         Check("starts followed priority, then first in first out", recording.starts == expected,
               " → ".join(recording.starts) or "no start was seen"),
-        Check(f"never more than {LIMIT} ran at once", 0 < recording.most_live <= LIMIT, f"at most {recording.most_live}"),
+        Check(f"never more than {LIMIT} ran at once", 0 < most <= LIMIT, f"at most {most}"),
         Check("the highlights are the planted ones", not wrong, "; ".join(wrong) or f"all {planted}, none extra"),
     ]  # fmt: skip
 

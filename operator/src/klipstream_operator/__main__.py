@@ -44,7 +44,7 @@ async def operate(settings: Settings) -> int:
         kopf_task = asyncio.create_task(
             kopf.operator(
                 registry=make_registry(runtime),
-                identity=kopf.Identity(settings.identity) if hasattr(kopf, 'X') else settings.identity,
+                identity=settings.identity,  # type: ignore[arg-type]  # a str subtype that Kopf does not export
                 clusterwide=not settings.namespaces,
                 namespaces=settings.namespaces,
                 liveness_endpoint=f"http://0.0.0.0:{settings.liveness_port}/healthz",

@@ -39,6 +39,7 @@ class Runtime:
             identity=settings.identity,
             lease_seconds=settings.lease_seconds,
             renew_seconds=settings.lease_seconds / 3,
+            retry_seconds=settings.lease_seconds / 7.5,
             log=log,
         )
         fenced = StatusWriter(client, self.store, self.elector.check)

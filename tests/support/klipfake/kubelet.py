@@ -1,0 +1,97 @@
+"""A scheduler and kubelet that run nothing: `python -m klipfake.kubelet` plays the life of every worker pod.
+
+What a pod does is read from its AnalysisJob's params: fake_seconds (run time) and fake_exits (exit codes by
+attempt, the last one repeating, such as "1,1,0"), fake_message (the termination message).
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from klipstream_kube import PODS, ApiError, Client, NotFound, Reflector, Unreachable, load_connection
+
+PARAMS = "analysis.klipstream.io/params"
+ATTEMPT = "analysis.klipstream.io/attempt"
+
+
+class FakeKubelet:
+    """Takes each pod through Pending, Running and its end; deleted pods are ended and removed."""
+
+    def __init__(self, client: Client, default_seconds: float) -> None:
+        self._client = client
+        self._default_seconds = default_seconds
+        self._lives: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Never returns."""
+        reflector = Reflector(
+            self._client, PODS, on_upsert=self._seen, on_delete=self._gone, log=logging.getLogger("fake-kubelet")
+        )
+        await reflector.run()
+
+    def _seen(self, pod: dict[str, Any]) -> None:
+        uid = pod["metadata"]["uid"]
+        if pod["metadata"].get("deletionTimestamp"):
+            self._gone(pod)
+            self._lives[uid] = asyncio.create_task(self._guarded(self._remove(pod)))
+        elif uid not in self._lives and pod["status"].get("phase") == "Pending":
+            self._lives[uid] = asyncio.create_task(self._guarded(self._live(pod)))
+
+    def _gone(self, pod: dict[str, Any]) -> None:
+        life = self._lives.pop(pod["metadata"]["uid"], None)
+        if life is not None:
+            life.cancel()
+
+    async def _guarded(self, life: Any) -> None:
+        try:
+            await life
+        except NotFound:
+            return
+        except (ApiError, Unreachable) as error:
+            logging.getLogger("fake-kubelet").warning("%s", error)
+
+    async def _live(self, pod: dict[str, Any]) -> None:
+        metadata = pod["metadata"]
+        params = json.loads(metadata.get("annotations", {}).get(PARAMS, "{}"))
+        exits = [int(code) for code in params.get("fake_exits", "0").split(",")]
+        attempt = int(metadata.get("labels", {}).get(ATTEMPT, "1"))
+        code = exits[min(attempt, len(exits)) - 1]
+        began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        await self._write(pod, {"phase": "Running", "startTime": began}, {"running": {"startedAt": began}})
+        await asyncio.sleep(float(params.get("fake_seconds", self._default_seconds)))
+        ended = {"exitCode": code, "reason": "Completed" if code == 0 else "Error", "startedAt": began,
+                 "message": params.get("fake_message", "")}  # fmt: skip
+        await self._write(pod, {"phase": "Succeeded" if code == 0 else "Failed"}, {"terminated": ended})
+
+    async def _remove(self, pod: dict[str, Any]) -> None:
+        """A container that is asked to end ends with 143, and the pod is then taken away."""
+        metadata = pod["metadata"]
+        if pod["status"].get("phase") not in ("Succeeded", "Failed"):
+            await self._write(pod, {"phase": "Failed"}, {"terminated": {"exitCode": 143, "reason": "Error"}})
+        path = PODS.path(metadata["namespace"], metadata["name"])
+        await self._client.request("DELETE", path, body={"gracePeriodSeconds": 0})
+
+    async def _write(self, pod: dict[str, Any], status: dict[str, Any], state: dict[str, Any]) -> None:
+        containers = [
+            {"name": container["name"], "image": container["image"], "imageID": "", "ready": "running" in state,
+             "restartCount": 0, "state": state}
+            for container in pod["spec"]["containers"]
+        ]  # fmt: skip
+        metadata = pod["metadata"]
+        body = {"status": status | {"containerStatuses": containers}}
+        await self._client.patch(PODS, metadata["name"], metadata["namespace"], body, subresource="status")
+
+
+async def main() -> None:
+    """Play until the process is stopped."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=0.2, help="run time of pods that name none")
+    async with Client(load_connection(), user_agent="fake-kubelet") as client:
+        await FakeKubelet(client, parser.parse_args().seconds).run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,102 @@
+"""The operator, or the fake kubelet, as a process that a test starts and kills by its recorded pid."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import IO
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Process:
+    """A Python module run with a kubeconfig; its output goes to a file."""
+
+    def __init__(self, module: str, kubeconfig: Path, log: Path, *arguments: str, **environment: str) -> None:
+        self._command = [sys.executable, "-m", module, *arguments]
+        self._environment = os.environ | {"KUBECONFIG": str(kubeconfig)} | environment
+        self.log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._output: IO[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, or start it again."""
+        assert self._process is None or self._process.poll() is not None, "it runs already"
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self._output = self.log.open("ab")
+        self._process = subprocess.Popen(
+            self._command, env=self._environment, stdout=self._output, stderr=subprocess.STDOUT
+        )
+
+    def kill(self) -> None:
+        """kill -9, as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int | None:
+        """SIGTERM; the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def said(self) -> str:
+        """Everything it printed."""
+        return self.log.read_text(errors="replace")
+
+    def _end(self, number: signal.Signals) -> int | None:
+        if self._process is None:
+            return None
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        code = self._process.wait(timeout=30)
+        if self._output is not None:
+            self._output.close()
+        return code
+
+
+class Operator(Process):
+    """The operator with ports of its own and a short Lease."""
+
+    def __init__(self, kubeconfig: Path, log: Path, namespace: str, **environment: str) -> None:
+        self.progress_port = free_port()
+        super().__init__(
+            "klipstream_operator", kubeconfig, log,
+            **({
+                "KLIPSTREAM_NAMESPACES": namespace,
+                "KLIPSTREAM_LEASE_NAMESPACE": namespace,
+                "KLIPSTREAM_LEASE_SECONDS": "3",
+                "KLIPSTREAM_SWEEP_SECONDS": "3",
+                "KLIPSTREAM_PROGRESS_HOST": "127.0.0.1",
+                "KLIPSTREAM_PROGRESS_PORT": str(self.progress_port),
+                "KLIPSTREAM_LIVENESS_PORT": str(free_port()),
+            } | environment),
+        )  # fmt: skip
+
+    @property
+    def ready(self) -> bool:
+        """Whether its readiness endpoint answers 200."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.progress_port}/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
