@@ -1,0 +1,154 @@
+"""What a run submits and waits for: the custom resources, a queue, AnalysisJobs, bare Jobs."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from klipbench.fake_kubelet import FakeKubelet, Run
+from klipbench.judge import FINISHED, GROUP, PRIORITIES
+from klipstream_kube import JOBS, NAMESPACES, Client, Resource
+
+CRD_FOLDER = Path(__file__).resolve().parents[3] / "crds"
+CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
+ANALYSIS_JOBS = Resource(GROUP, "v1alpha1", "analysisjobs", "AnalysisJob")
+ANALYSIS_QUEUES = Resource(GROUP, "v1alpha1", "analysisqueues", "AnalysisQueue")
+CREATES_AT_ONCE = 32
+QUEUE = "bench"
+POD_SPEC = {"containers": [{"name": "worker", "image": "none"}]}
+
+
+async def install_crds(client: Client) -> None:
+    """Apply crds/ and wait until the API server serves them. Raises FileNotFoundError, TimeoutError."""
+    files = sorted(CRD_FOLDER.glob("*.yaml"))
+    if not files:
+        raise FileNotFoundError(f"{CRD_FOLDER} holds no custom resource definitions: generate them with `make crds`")
+    names = []
+    for file in files:
+        definition = yaml.safe_load(file.read_text())
+        names.append(definition["metadata"]["name"])
+        await client.apply(CRDS, definition, field_manager="klipbench", force=True)
+    async with asyncio.timeout(30):
+        for name in names:
+            while not _established(await client.get(CRDS, name)):
+                await asyncio.sleep(0.1)
+
+
+def _established(definition: dict[str, Any]) -> bool:
+    conditions = (definition.get("status") or {}).get("conditions") or []
+    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
+
+
+async def create_namespace(client: Client, name: str) -> None:
+    """Create a namespace."""
+    await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+
+
+async def create_queue(client: Client, namespace: str, limit: int, *, mode: str = "Running") -> None:
+    """Create the AnalysisQueue `bench` with that many slots and room for every job."""
+    spec = {
+        "mode": mode,
+        "maxConcurrentJobs": limit,
+        "maxQueueSize": 100_000,
+        "workerTemplate": {"spec": POD_SPEC},
+    }
+    body = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "AnalysisQueue", "metadata": {"name": QUEUE}, "spec": spec}
+    await client.create(ANALYSIS_QUEUES, body, namespace)
+
+
+async def set_mode(client: Client, namespace: str, mode: str) -> None:
+    """Pause, resume or drain the queue."""
+    await client.patch(ANALYSIS_QUEUES, QUEUE, namespace, {"spec": {"mode": mode}})
+
+
+async def submit(client: Client, namespace: str, count: int, chance: random.Random) -> None:
+    """Create AnalysisJobs of random priorities, 32 requests at a time."""
+    priorities = chance.choices(list(PRIORITIES), k=count)
+    await _at_once(
+        client.create(
+            ANALYSIS_JOBS,
+            {
+                "apiVersion": f"{GROUP}/v1alpha1",
+                "kind": "AnalysisJob",
+                "metadata": {"name": f"job-{number:05d}"},
+                "spec": {
+                    "queueName": QUEUE,
+                    "priority": priority,
+                    "videoUrl": f"https://videos.example.com/{number}.mp4",
+                },
+            },
+            namespace,
+        )
+        for number, priority in enumerate(priorities)
+    )
+
+
+async def submit_bare_jobs(client: Client, namespace: str, count: int) -> None:
+    """Create Kubernetes Jobs that nobody queues, 32 requests at a time: what the cluster itself is able to do."""
+    template = {"spec": POD_SPEC | {"restartPolicy": "Never"}}
+    await _at_once(
+        client.create(
+            JOBS,
+            {
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "metadata": {"name": f"bare-{number:05d}"},
+                "spec": {"backoffLimit": 0, "podReplacementPolicy": "Failed", "template": template},
+            },
+            namespace,
+        )
+        for number in range(count)
+    )
+
+
+async def _at_once(requests: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    slots = asyncio.Semaphore(CREATES_AT_ONCE)
+
+    async def one(request: Coroutine[Any, Any, Any]) -> None:
+        async with slots:
+            await request
+
+    async with asyncio.TaskGroup() as tasks:
+        for request in requests:
+            tasks.create_task(one(request))
+
+
+async def phases(client: Client, namespace: str) -> list[str]:
+    """The phase of every AnalysisJob of a namespace."""
+    jobs, _ = await client.list(ANALYSIS_JOBS, namespace)
+    return [str((job.get("status") or {}).get("phase", "")) for job in jobs]
+
+
+async def unfinished(client: Client, namespace: str) -> int:
+    """How many AnalysisJobs of a namespace are in no final phase."""
+    return sum(1 for phase in await phases(client, namespace) if phase not in FINISHED)
+
+
+async def unfinished_bare_jobs(client: Client, namespace: str) -> int:
+    """How many Kubernetes Jobs of a namespace have no completion time."""
+    jobs, _ = await client.list(JOBS, namespace)
+    return sum(1 for job in jobs if "completionTime" not in (job.get("status") or {}))
+
+
+class RandomRuns:
+    """Run times from half to one and a half of `seconds`, drawn in the order in which pods appear."""
+
+    def __init__(self, seconds: float, chance: random.Random) -> None:
+        self._seconds = seconds
+        self._chance = chance
+
+    def __call__(self, pod: dict[str, Any]) -> Run:
+        return Run(self._seconds * self._chance.uniform(0.5, 1.5))
+
+
+@asynccontextmanager
+async def kubelet_running(kubelet: FakeKubelet) -> AsyncIterator[None]:
+    """Run a fake kubelet beside the body; its error ends the body."""
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(kubelet.run())
+        yield
+        task.cancel()
