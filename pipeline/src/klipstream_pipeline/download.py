@@ -8,7 +8,6 @@ import httpx
 
 from klipstream_pipeline.outcome import BadVideo, DownloadFailed, SourceGone
 
-CHUNK_BYTES = 1 << 18
 TRIES_WITHOUT_PROGRESS = 4
 WAIT_SECONDS = 0.5
 LARGEST_BYTES = 64 << 30
@@ -56,7 +55,7 @@ def _fetch(client: httpx.Client, url: str, target: Path, have: int, progress: Ca
         length = answer.headers.get("Content-Length")
         total = written + int(length) if length is not None and length.isdecimal() else None
         with target.open("ab" if resumed else "wb") as file:
-            for chunk in answer.iter_raw(CHUNK_BYTES):
+            for chunk in answer.iter_raw():
                 file.write(chunk)
                 written += len(chunk)
                 if written > LARGEST_BYTES:
