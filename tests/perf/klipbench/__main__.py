@@ -24,7 +24,7 @@ def main() -> int:
     report.write_json(result, BUILD / "admission.json")
     print("\n".join(report.lines(result)))
     if report.broken(result):
-        print(f"FAILED: a promise was broken, see {BUILD / 'admission.json'} and {BUILD / 'admission-operator.log'}")
+        print(f"FAILED: a promise was broken, see admission.json and admission-*.log in {BUILD}")
         return 1
     return 0
 

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import random
+import shutil
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ def run(options: Options, build: Path) -> Result:
         running = cluster.up(control_plane_only=True, audit=True)
         return asyncio.run(_run(options, cluster, running, build))
     finally:
+        _keep(cluster.folder / "audit.log", build / "admission-audit.log")
         cluster.down()
 
 
@@ -137,6 +139,13 @@ async def until_none(left: Callable[[], Awaitable[int]], run_seconds: float) -> 
         if now_left != count:
             count, moved_at = now_left, time.monotonic()
     return count
+
+
+def _keep(log: Path, kept: Path) -> None:
+    """Keep the audit log, so that what the judge said can be looked up after the cluster is gone."""
+    if log.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(log, kept)
 
 
 def _within(requests: Sequence[Request], namespace: str) -> list[Request]:

@@ -56,6 +56,8 @@ class _Job:
     queue: str | None = None
     phase: str = ""
     sequence: int | None = None
+    written: float = 0.0
+    """When the answer to its last write was complete."""
     priority: int = 0
     priority_before: int = 0
     priority_changed: float = 0.0
@@ -167,6 +169,7 @@ class _Replay:
         job.queue = f"{request.namespace}/{status['queueName']}" if status.get("queueName") else None
         job.phase = status.get("phase", "")
         job.sequence = status.get("sequence")
+        job.written = request.completed
         job.not_before = spec.get("notBefore")
         job.withdrawn = bool(spec.get("cancel")) or "deletionTimestamp" in metadata or request.verb == "delete"
         if request.verb == "delete" and not metadata.get("finalizers"):
@@ -213,7 +216,12 @@ class _Replay:
             if job is None or job.sequence is None:
                 self._broken("accepted-first", request, f"{uid} attempt {attempt} was reserved before its acceptance")
             elif first is not None and first.ranks(request.received)[-1] < job.ranks(request.received)[0]:
-                self._broken("inversion", request, f"{job.name} was taken while {first.name} came first")
+                known = (request.received - first.written) * 1000
+                told = f"answered {known:.1f} ms before the reservation came in"
+                if known < 0:
+                    told = f"committed before the reservation, answered {-known:.1f} ms after that came in"
+                message = f"{job.name} was taken while {first.name} came first (its last write was {told})"
+                self._broken("inversion", request, message)
 
     def finish(self) -> Verdict:
         """The end of the log: nothing may be left unfinished."""
