@@ -32,7 +32,8 @@ class World:
         self.apply(job(name, **spec))
 
     def get(self, kind: str, name: str) -> dict[str, Any]:
-        return dict(json.loads(self.kubectl("get", kind, name, "-o", "json")))
+        """The object; a queue that was not looked at yet has an empty status."""
+        return {"status": {}} | dict(json.loads(self.kubectl("get", kind, name, "-o", "json")))
 
     def items(self, kind: str) -> list[dict[str, Any]]:
         return list(json.loads(self.kubectl("get", kind, "-o", "json"))["items"])

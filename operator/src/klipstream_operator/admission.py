@@ -200,6 +200,6 @@ class Admission:
                     del self._writers[writer.key]
 
             self._start = lambda writer: tasks.create_task(serve(writer))
-            for key in self.store.queues:
+            for key in list(self.store.queues):
                 self.enqueue(key)
             await asyncio.Event().wait()

@@ -204,7 +204,7 @@ class Reconciler:
 
     async def _confirm_deleted(self, uid: str) -> None:
         """An AnalysisJob that this cache does not hold keeps its slot until a live read says that it is gone."""
-        for key in self.store.reservations.get(uid, {}):
+        for key in list(self.store.reservations.get(uid, {})):
             queue = self.store.queues.get(key)
             for entry in queue.status.admitted if queue is not None else ():
                 if entry.uid != uid:

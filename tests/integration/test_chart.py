@@ -1,0 +1,89 @@
+"""The chart with the real helm: linted, refused where values are wrong, installed with rights that suffice."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from klipcluster.tools import tools_folder
+from klipfake.processes import Operator, Process
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = str(ROOT / "charts" / "klipstream")
+
+
+@pytest.fixture
+def helm(control_plane) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    environment = os.environ | {"KUBECONFIG": str(control_plane.kubeconfig)}
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [str(tools_folder() / "helm"), *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+def test_the_chart_is_linted_and_its_pods_are_restricted(helm: Callable[..., Any]) -> None:
+    linted = helm("lint", "--strict", CHART)
+    assert linted.returncode == 0, linted.stdout
+    objects = [each for each in yaml.safe_load_all(helm("template", "r", CHART).stdout) if each]
+    pods = [each["spec"]["template"]["spec"] for each in objects if each["kind"] == "Deployment"]
+    pods += [each["spec"]["workerTemplate"]["spec"] for each in objects if each["kind"] == "AnalysisQueue"]
+    assert len(pods) == 2
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+@pytest.mark.parametrize(
+    ("setting", "word"),
+    [("operator.replica=2", "replica"), ("defaultQueue.maxConcurrentJobs=many", "maxConcurrentJobs"),
+     ("defaultQueue.mode=Stopped", "mode"), ("results.url=/results", "url")],
+)  # fmt: skip
+def test_a_wrong_value_is_refused_by_name(helm: Callable[..., Any], setting: str, word: str) -> None:
+    done = helm("template", "r", CHART, "--set", setting)
+    assert done.returncode != 0
+    assert word in done.stderr
+
+
+def test_the_installed_rights_suffice_for_a_job_from_start_to_end(
+    helm: Callable[..., Any], kubectl: Callable[..., Any], custom_resources: None, control_plane, namespace: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """The operator runs here, as the ServiceAccount of the chart; control planes have no node for its pods."""
+    values = ["--set", f"operator.replicas=0,operator.namespaces={{{namespace}}}", "--skip-crds"]
+    installed = helm("install", "r", CHART, "-n", namespace, *values)
+    assert installed.returncode == 0, installed.stderr
+    try:
+        token = kubectl("-n", namespace, "create", "token", "r-operator").stdout.strip()
+        config = yaml.safe_load(control_plane.kubeconfig.read_text())
+        config["users"][0]["user"] = {"token": token}
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(yaml.safe_dump(config))
+        operator = Operator(kubeconfig, tmp_path / "operator.log", namespace)
+        kubelet = Process("klipfake.kubelet", control_plane.kubeconfig, tmp_path / "kubelet.log")
+        operator.start()
+        kubelet.start()
+        try:
+            manifest = (ROOT / "examples" / "first-job.yaml").read_text()
+            kubectl("-n", namespace, "apply", "-f", "-", stdin=manifest)
+            kubectl("-n", namespace, "wait", "aj/first", "--for=condition=Finished", "--timeout=60s")
+            phase = kubectl("-n", namespace, "get", "aj", "first", "-o", "jsonpath={.status.phase}").stdout
+            assert phase == "Succeeded"
+            assert "forbidden" not in operator.said().lower(), operator.said()
+        finally:
+            operator.kill()
+            kubelet.kill()
+    finally:
+        assert helm("uninstall", "r", "-n", namespace).returncode == 0
+
+
+def test_examples_are_taken_by_the_api_server(
+    kubectl: Callable[..., Any], custom_resources: None, namespace: str
+) -> None:
+    for name in ("first-job.yaml", "queue.yaml", "demo/jobs.yaml"):
+        kubectl("-n", namespace, "apply", "--dry-run=server", "--validate=strict", "-f", str(ROOT / "examples" / name))
