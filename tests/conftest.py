@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from klipcluster import Cluster, Running
 from klipcluster.tools import tools_folder
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from klipcluster import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]

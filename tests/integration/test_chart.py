@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from klipcluster.tools import tools_folder
 from klipfake.processes import Operator, Process
 

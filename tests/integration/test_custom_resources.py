@@ -35,7 +35,7 @@ VALID_JOBS: list[dict[str, Any]] = [
     {"videoUrl": URL, "callback": {"url": "https://example.com/hook"}},
     {
         "videoUrl": URL,
-        "callback": {"url": "https://e.com/h", "secretRef": {"name": "s", "key": "k"}, "events": ["job.failed"]},
+        "callback": {"url": "https://e.io/h", "secretRef": {"name": "s", "key": "k"}, "events": ["job.failed"]},
     },
     {"videoUrl": URL, "resources": {"requests": {"cpu": "500m"}, "limits": {"memory": "2Gi"}}},
     {"videoUrl": URL, "notBefore": "2026-01-02T03:04:05Z"},
@@ -129,9 +129,8 @@ def test_defaults_are_those_of_the_guide(run: Callable[..., Any]) -> None:
     run("create", "-f", "-", stdin=of_kind("AnalysisQueue", "q", {"workerTemplate": TEMPLATE}))
     run("create", "-f", "-", stdin=of_kind("AnalysisJob", "j", {"videoUrl": URL}))
     queue = json.loads(run("get", "aq", "q", "-o", "json").stdout)["spec"]
-    assert {key: queue[key] for key in ("mode", "maxConcurrentJobs", "maxQueueSize", "timeoutSeconds", "maxRetries")} == {
-        "mode": "Running", "maxConcurrentJobs": 3, "maxQueueSize": 100, "timeoutSeconds": 3600, "maxRetries": 3,
-    }  # fmt: skip
+    guide = {"mode": "Running", "maxConcurrentJobs": 3, "maxQueueSize": 100, "timeoutSeconds": 3600, "maxRetries": 3}
+    assert {key: queue[key] for key in guide} == guide
     assert queue["retryDelaysSeconds"] == [30, 120, 300]
     assert queue["retention"] == {"succeededSeconds": 604800, "failedSeconds": 2592000}
     job = json.loads(run("get", "aj", "j", "-o", "json").stdout)

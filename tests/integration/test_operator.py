@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from klipfake.processes import Operator, Process
 
 DEADLINE_SECONDS = 60.0

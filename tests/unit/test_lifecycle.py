@@ -89,7 +89,7 @@ SUSPENDED = kube_job(suspend=True, pods_left=0, conditions={"Suspended": "JobSus
         ("a backoff is waited for", job(running("BackingOff", nextAttemptAt="2026-01-02T03:05:00Z")), set(), None,
          Wait(datetime(2026, 1, 2, 3, 5, tzinfo=UTC))),
         ("a pod on a lost node is ended after its time", job(running()), {1},
-         view(kube_job(), pod(deleted_at=NOW - timedelta(seconds=301))), 
+         view(kube_job(), pod(deleted_at=NOW - timedelta(seconds=301))),
          FailLostPod(pod(deleted_at=NOW - timedelta(seconds=301)))),
         ("an unaccepted job is not touched", job({"sequence": None}), set(), None, Wait()),
     ],
@@ -131,7 +131,7 @@ def test_step(name: str, of: AnalysisJob, reserved: set[int], looks: AttemptView
          "attempt failed: OutOfMemory"),
         ("an eviction for disk burns a retry", job(running()), {1}, view(kube_job(), pod("Failed", reason="Evicted")),
          Phase.BACKING_OFF, "attempt failed: DiskFull"),
-        ("a disruption burns none", job(running()), {1}, view(kube_job(), ended(137, disruption="PreemptionByScheduler")),
+        ("a disruption burns none", job(running()), {1}, view(kube_job(), ended(137, disruption="Preempted")),
          Phase.QUEUED, "attempt failed: Infrastructure"),
     ],
 )  # fmt: skip

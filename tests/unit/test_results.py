@@ -64,7 +64,7 @@ def test_a_deleted_job_leaves_nothing(store: ResultStore) -> None:
 
 
 def test_a_result_that_is_not_there_is_named(store: ResultStore) -> None:
-    with pytest.raises(ResultStoreError, match="attempts/3/result.json"):
+    with pytest.raises(ResultStoreError, match="attempts/3/result"):
         store.read_result("job", 3, "result.json")
 
 

@@ -3,6 +3,7 @@
 The control plane alone needs no root and serves integration tests; the whole node runs pods with containerd.
 """
 
-from klipcluster.cluster import Cluster, ClusterError, Running
+from klipcluster.cluster import Cluster, Running
+from klipcluster.errors import ClusterError
 
 __all__ = ["Cluster", "ClusterError", "Running"]

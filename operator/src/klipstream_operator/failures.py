@@ -91,7 +91,8 @@ def _classify_pod(pod: PodView) -> Failure:
         return Failure(
             FailureClass.INFRASTRUCTURE,
             pod.disruption,
-            f"The pod was disrupted on node {pod.node_name or '(none)'}: {pod.message or pod.disruption}. No retry is used up.",
+            f"The pod was disrupted on node {pod.node_name or '(none)'}: {pod.message or pod.disruption}."
+            " No retry is used up.",
             exit_code,
         )
     if pod.reason == "DeadlineExceeded":

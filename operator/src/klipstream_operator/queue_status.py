@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-from klipstream_api.worker_template import problems
-
 from klipstream_api import (
     Admitted,
     AnalysisJob,
@@ -21,6 +19,7 @@ from klipstream_api import (
 )
 from klipstream_api.analysisqueue import HEAD_LENGTH
 from klipstream_api.meta import with_condition
+from klipstream_api.worker_template import problems
 from klipstream_operator.store import Store
 from klipstream_queueing.runtimes import add_run_time
 
@@ -113,19 +112,12 @@ def _head(queue: AnalysisQueue, store: Store) -> tuple[QueueHeadEntry, ...]:
 
 def _conditions(queue: AnalysisQueue, status: AnalysisQueueStatus, now: datetime) -> tuple[Condition, ...]:
     wrong = problems(queue.spec.worker_template.spec)
-    conditions = with_condition(
-        status.conditions, "Ready",
-        "False" if wrong else "True",
-        "InvalidWorkerTemplate" if wrong else "Ready",
-        f"Nothing starts: {'; '.join(wrong)}. Mend spec.workerTemplate." if wrong else "The queue takes and starts jobs.",
-        now,
-    )  # fmt: skip
+    ready = f"Nothing starts: {'; '.join(wrong)}. Mend spec.workerTemplate." if wrong else "Jobs are taken and started."
+    reason = "InvalidWorkerTemplate" if wrong else "Ready"
+    conditions = with_condition(status.conditions, "Ready", _truth(not wrong), reason, ready, now)
     full = status.queued >= queue.spec.max_queue_size
-    conditions = with_condition(
-        conditions, "Full", _truth(full), "QueueFull" if full else "HasRoom",
-        "New jobs are refused until some have started; spec.maxQueueSize is the bound." if full else "New jobs are accepted.",
-        now,
-    )  # fmt: skip
+    room = "New jobs are refused until some have started; spec.maxQueueSize is the bound." if full else "There is room."
+    conditions = with_condition(conditions, "Full", _truth(full), "QueueFull" if full else "HasRoom", room, now)
     draining = queue.spec.mode is QueueMode.DRAINING
     drained = draining and status.active == 0 and status.queued == 0 and status.backing_off == 0
     reason = "Drained" if drained else "Draining" if draining else "NotDraining"
