@@ -53,8 +53,9 @@ async def test_kills_at_random_moments_break_no_promise(audited: Running, tmp_pa
                 await _until_finished(client, JOBS)
             finally:
                 operator.stop()
+            left = await workload.as_left(client, NAMESPACE)
     assert audited.audit_log is not None
-    verdict = judge(read_requests(audited.audit_log))
+    verdict = judge(read_requests(audited.audit_log) + left)
     assert verdict.violations == []
     assert verdict.phases == {"Succeeded": JOBS}
     assert verdict.reservations == JOBS

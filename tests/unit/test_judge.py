@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from klipbench.audit import read_requests
+from klipbench.audit import as_written, read_requests
 from klipbench.figures import refill_seconds, requests_by_agent, throughput
 from klipbench.judge import Verdict, judge
 
@@ -289,6 +289,15 @@ def test_refused_writes_change_nothing(log: Log, tmp_path: Path) -> None:
     assert verdict.violations == []
     counts = requests_by_agent(read_requests(tmp_path / "audit.log"))["x"]
     assert counts == {f"patch analysisjobs.{GROUP}/status": 1, f"patch analysisjobs.{GROUP}/status (409)": 1}
+
+
+def test_a_write_without_an_answer_shows_in_what_was_left(log: Log, tmp_path: Path) -> None:
+    log.job("a", 1, phase="Running")
+    left = {"metadata": {"name": "a", "uid": "a", "namespace": "ns", "resourceVersion": "900"}, "spec": {}}
+    written = as_written(f"analysisjobs.{GROUP}", [left | {"status": {"phase": "Succeeded", "sequence": 1}}])
+    verdict = judge(read_requests(log.write(tmp_path)) + written)
+    assert verdict.violations == []
+    assert verdict.phases == {"Succeeded": 1}
 
 
 def test_a_half_written_last_line_is_left_out(log: Log, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`python -m klipbench SUITE`: run a benchmark, print its figures, fail when a promise was broken."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ def main() -> int:
     suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
     admission.add_options(suites.add_parser("admission", help="1,000 queued jobs, limit 50, and bare Jobs"))
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped run takes its cluster down, too
     try:
         result = admission.run(admission.Options(asked.jobs, asked.limit, asked.seconds, asked.seed), BUILD)
     except ClusterError as error:

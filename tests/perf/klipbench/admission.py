@@ -93,14 +93,14 @@ async def _run(options: Options, cluster: Cluster, running: Running, build: Path
             apiserver_seconds = usage(apiserver).cpu_seconds - before.cpu_seconds
             # 3. The same number of bare Jobs on the same control plane, without operator and limit.
             requests = await asyncio.to_thread(read_requests, running.audit_log)
+            left = await workload.as_left(client, QUEUED)
             await workload.create_namespace(client, BARE)
             await workload.submit_bare_jobs(client, BARE, options.jobs)
             await until_none(lambda: workload.unfinished_bare_jobs(client, BARE), options.seconds)
     everything = await asyncio.to_thread(read_requests, running.audit_log)
-    # The bare Jobs come last in the log, so this many requests were made until the AnalysisJobs were done.
     return Result(
         options=options,
-        verdict=judge(everything),
+        verdict=judge(everything + left),
         stalled=stalled,
         queued=throughput(_within(everything, QUEUED), options.limit),
         bare=throughput(_within(everything, BARE), options.jobs),

@@ -1,7 +1,7 @@
 """The API server's audit log as a sequence of answered requests, in the order of the store's revisions."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -56,6 +56,30 @@ def read_requests(log: Path) -> list[Request]:
                 highest = max(highest, request.revision)
                 requests.append(request)
     return requests
+
+
+def as_written(resource: str, objects: Iterable[dict[str, Any]]) -> list[Request]:
+    """Objects read at the end of a run, each as the write that left it.
+
+    The log holds no object for a write whose sender was killed before the answer, though the store may have
+    taken it: what was read at the end shows it, at its own revision.
+    """
+    return [
+        Request(
+            revision=int(obj["metadata"]["resourceVersion"]),
+            received=0.0,
+            completed=0.0,
+            agent="",
+            verb="update",
+            resource=resource,
+            subresource="",
+            namespace=obj["metadata"].get("namespace", ""),
+            name=obj["metadata"]["name"],
+            code=200,
+            answer=obj,
+        )
+        for obj in objects
+    ]
 
 
 def in_store_order(requests: list[Request]) -> list[Request]:

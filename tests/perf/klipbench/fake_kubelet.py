@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from klipstream_kube import PODS, Client, Conflict, NotFound, Reflector, Resource
+from klipstream_kube import PODS, ApiError, Client, Conflict, NotFound, Reflector, Resource, Unreachable
 
 log = logging.getLogger(__name__)
 RUN_SECONDS_ANNOTATION = "klipbench/run-seconds"
 HEARTBEAT_SECONDS = 10.0
+RETRY_SECONDS = 0.5
 NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
 NODE_LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 
@@ -77,7 +79,7 @@ class FakeKubelet:
                 "metadata": {"name": self.node, "namespace": "kube-node-lease"},
                 "spec": {"holderIdentity": self.node, "leaseDurationSeconds": 40, "renewTime": now},
             }
-            await self.client.apply(NODE_LEASES, lease, field_manager="klipbench", force=True)
+            await self._insist(partial(self.client.apply, NODE_LEASES, lease, field_manager="klipbench", force=True))
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     # --- the pods ---------------------------------------------------------------------------------------------
@@ -134,7 +136,13 @@ class FakeKubelet:
             "target": {"apiVersion": "v1", "kind": "Node", "name": self.node},
         }
         path = PODS.path(metadata["namespace"], metadata["name"], "binding")
-        await self.client.request("POST", path, body=binding, resource="pods")
+        try:
+            await self._insist(lambda: self.client.request("POST", path, body=binding, resource="pods"))
+        except Conflict:
+            # Bound already: an earlier send whose answer was lost.
+            now = await self.client.get(PODS, metadata["name"], metadata["namespace"])
+            if now["metadata"]["uid"] != metadata["uid"] or now["spec"].get("nodeName") != self.node:
+                raise
 
     async def _write_status(self, pod: Pod, phase: str, state: dict[str, Any], began: str) -> None:
         metadata = pod["metadata"]
@@ -150,7 +158,8 @@ class FakeKubelet:
             "metadata": {"uid": metadata["uid"]},
             "status": {"phase": phase, "startTime": began, "containerStatuses": [container]},
         }
-        await self.client.patch_status(PODS, metadata["name"], metadata["namespace"], body)
+        name, namespace = metadata["name"], metadata["namespace"]
+        await self._insist(lambda: self.client.patch_status(PODS, name, namespace, body))
 
     async def _remove(self, pod: Pod) -> None:
         """What a kubelet does last: the object goes at once, or with its last finalizer."""
@@ -162,7 +171,19 @@ class FakeKubelet:
             "preconditions": {"uid": metadata["uid"]},
         }
         path = PODS.path(metadata["namespace"], metadata["name"])
-        await self.client.request("DELETE", path, body=options, resource="pods")
+        await self._insist(lambda: self.client.request("DELETE", path, body=options, resource="pods"))
+
+    async def _insist(self, send: Callable[[], Awaitable[object]]) -> None:
+        """Send until the API server has answered: pods outlive its restarts. Refusals are raised."""
+        while True:
+            try:
+                await send()
+                return
+            except (ApiError, Unreachable) as error:
+                if isinstance(error, ApiError) and error.status != 429 and error.status < 500:
+                    raise
+                log.warning("fake kubelet: tried again in %s s: %s", RETRY_SECONDS, error)
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 def _now() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from klipbench.audit import Request, as_written
 from klipbench.fake_kubelet import FakeKubelet, Run
 from klipbench.judge import FINISHED, GROUP, PRIORITIES
 from klipstream_kube import JOBS, NAMESPACES, Client, Resource
@@ -117,15 +118,16 @@ async def _at_once(requests: Iterable[Coroutine[Any, Any, Any]]) -> None:
             tasks.create_task(one(request))
 
 
-async def phases(client: Client, namespace: str) -> list[str]:
-    """The phase of every AnalysisJob of a namespace."""
-    jobs, _ = await client.list(ANALYSIS_JOBS, namespace)
-    return [str((job.get("status") or {}).get("phase", "")) for job in jobs]
-
-
 async def unfinished(client: Client, namespace: str) -> int:
     """How many AnalysisJobs of a namespace are in no final phase."""
-    return sum(1 for phase in await phases(client, namespace) if phase not in FINISHED)
+    jobs, _ = await client.list(ANALYSIS_JOBS, namespace)
+    return sum(1 for job in jobs if (job.get("status") or {}).get("phase") not in FINISHED)
+
+
+async def as_left(client: Client, namespace: str) -> list[Request]:
+    """The AnalysisJobs of a namespace at the end of a run, for the judge."""
+    jobs, _ = await client.list(ANALYSIS_JOBS, namespace)
+    return as_written(ANALYSIS_JOBS.qualified_name, jobs)
 
 
 async def unfinished_bare_jobs(client: Client, namespace: str) -> int:
