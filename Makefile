@@ -42,6 +42,10 @@ demo: venv ## The main job on a real cluster: install everything, analyse 8 vide
 demo-down: venv ## Remove everything that the demo made
 	$(BIN)/python -m klipdemo down --cluster $(CLUSTER)
 
+.PHONY: run
+run: venv ## The operator on this machine against the cluster "dev"
+	KUBECONFIG=$$($(BIN)/python -m klipcluster --name dev kubeconfig) $(BIN)/python -m klipstream_operator
+
 .PHONY: images
 images: venv ## Build the images into build/images
 	hack/images/build.sh

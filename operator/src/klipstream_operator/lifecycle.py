@@ -187,11 +187,12 @@ def _settle(
     job: AnalysisJob, queue: AnalysisQueue | None, view: AttemptView, progress: Progress | None, now: datetime
 ) -> Step:
     """The attempt is over: success first, since a cancel that comes too late loses."""
+    # What the worker said last may not be written yet; once the job is finished it could not be.
+    if progress is not None and progress.attempt == job.status.attempt:
+        job = job.model_copy(update={"status": job.status.model_copy(update={"progress": progress})})
     pod = view.ended_pod
     if (pod is not None and pod.phase == "Succeeded") or (pod is None and view.job is not None and view.job.complete):
         return WriteStatus(succeeded(job, queue, pod, now), "succeeded")
-    if progress is not None and progress.attempt == job.status.attempt:
-        job = job.model_copy(update={"status": job.status.model_copy(update={"progress": progress})})
     if job.spec.cancel:
         return WriteStatus(cancelled(job, now, "The running attempt was stopped."), "cancelled")
     failure = classify(view)
