@@ -1,79 +1,12 @@
 """The operator as a process against a real API server, with pods that a fake kubelet plays."""
 
-import json
-import time
-from collections.abc import Callable, Iterator
+import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from klipfake.processes import Operator, Process
-
-DEADLINE_SECONDS = 60.0
-TEMPLATE = {"spec": {"containers": [{"name": "worker", "image": "none"}]}}
-
-
-class World:
-    """One namespace with an operator and a fake kubelet."""
-
-    def __init__(self, kubectl: Callable[..., Any], namespace: str, operator: Operator) -> None:
-        self._kubectl, self.namespace, self.operator = kubectl, namespace, operator
-
-    def kubectl(self, *arguments: str, **options: Any) -> str:
-        return str(self._kubectl("--namespace", self.namespace, *arguments, **options).stdout)
-
-    def apply(self, *objects: dict[str, Any]) -> None:
-        self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
-
-    def queue(self, name: str = "default", **spec: Any) -> None:
-        self.apply(_object("AnalysisQueue", name, {"workerTemplate": TEMPLATE} | spec))
-
-    def job(self, name: str, **spec: Any) -> None:
-        self.apply(job(name, **spec))
-
-    def get(self, kind: str, name: str) -> dict[str, Any]:
-        """The object; a queue that was not looked at yet has an empty status."""
-        return {"status": {}} | dict(json.loads(self.kubectl("get", kind, name, "-o", "json")))
-
-    def items(self, kind: str) -> list[dict[str, Any]]:
-        return list(json.loads(self.kubectl("get", kind, "-o", "json"))["items"])
-
-    def phase(self, name: str) -> str:
-        return str(self.get("aj", name)["status"]["phase"])
-
-    def phases(self) -> dict[str, str]:
-        return {item["metadata"]["name"]: item["status"]["phase"] for item in self.items("aj")}
-
-    def until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, f"never: {what}; {self.phases()}\n{self.operator.said()[-3000:]}"
-            time.sleep(0.1)
-
-    def until_phase(self, name: str, *phases: str) -> None:
-        self.until(lambda: self.phase(name) in phases, f"{name} in {phases}")
-
-
-def _object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": "analysis.klipstream.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
-def job(name: str, **spec: Any) -> dict[str, Any]:
-    return _object("AnalysisJob", name, {"videoUrl": f"https://example.com/{name}.mp4"} | spec)
-
-
-@pytest.fixture
-def world(control_plane, custom_resources, kubectl, namespace: str, tmp_path: Path) -> Iterator[World]:
-    operator = Operator(control_plane.kubeconfig, tmp_path / "operator.log", namespace)
-    kubelet = Process("klipfake.kubelet", control_plane.kubeconfig, tmp_path / "kubelet.log")
-    kubelet.start()
-    operator.start()
-    try:
-        yield World(kubectl, namespace, operator)
-    finally:
-        operator.kill()
-        kubelet.kill()
+from klipfake.processes import Operator
+from klipfake.world import World, job
 
 
 def test_jobs_start_by_priority_then_first_in_first_out(world: World) -> None:
@@ -208,8 +141,6 @@ def test_a_deleted_analysis_job_frees_its_slot(world: World) -> None:
 
 
 def test_a_standby_takes_over_and_a_frozen_leader_does_no_harm(world: World, control_plane, tmp_path: Path) -> None:
-    import signal
-
     world.queue(maxConcurrentJobs=1)
     world.job("first", params={"fake_seconds": "1"})
     world.until_phase("first", "Starting", "Running")
