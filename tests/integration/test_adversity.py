@@ -18,6 +18,7 @@ from klipfake.processes import Operator, Process, free_port
 from klipfake.world import World
 from klipstream_operator.status_writer import StatusWriter
 from klipstream_operator.store import Store
+from klipstream_operator.turnstile import Turnstile
 
 
 def wait_until_said(operator: Operator, text: str) -> None:
@@ -97,7 +98,7 @@ def test_a_wrong_setting_ends_the_operator_with_one_line(control_plane, tmp_path
 
 def test_a_malformed_object_is_named_and_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     store = Store(lambda _: None, lambda _: None, lambda: None)
-    writer = StatusWriter(client=None, store=store, fence=None)  # type: ignore[arg-type]
+    writer = StatusWriter(client=None, store=store, fence=None, turnstile=Turnstile())  # type: ignore[arg-type]
     with caplog.at_level(logging.ERROR):
         broken = {"metadata": {"name": "old", "uid": "u", "resourceVersion": "1"}, "spec": {"priority": "TOP"}}
         assert writer.take(json.loads(json.dumps(broken))) is None

@@ -14,6 +14,7 @@ from klipstream_operator.patches import status_patch
 from klipstream_operator.queue_status import fold, free_slots
 from klipstream_operator.status_writer import ANALYSIS_JOBS, ANALYSIS_QUEUES
 from klipstream_operator.store import QueueKey, Store
+from klipstream_operator.turnstile import Turnstile
 from klipstream_operator.workload import AttemptView, view_job, view_pod
 from klipstream_queueing.order import Rank
 
@@ -46,6 +47,7 @@ class QueueWriter:
     key: QueueKey
     client: Client
     store: Store
+    turnstile: Turnstile
     fence: Fence
     dirty: asyncio.Event = field(default_factory=asyncio.Event)
     _written_at: float = 0.0
@@ -74,12 +76,14 @@ class QueueWriter:
         picked = self.store.backlogs[self.key].pop_first(free_slots(queue, len(released)))
         self.store.assumed.update(rank.uid for rank in picked)
         try:
-            reserved = [self._reservation(rank) for rank in picked]
+            chosen = self.turnstile.allowed(self.key, picked)
+            reserved = [self._reservation(rank) for rank in chosen]
             # 3. One write for all of it; counters alone wait for their turn.
             status = fold(queue, self.store, released, reserved, self.client.now())
             if status == queue.status or (not released and not reserved and self._too_early(queue, status)):
                 return False
-            return await self._write(queue, status)
+            with self.turnstile.reserving(self.key, chosen):
+                return await self._write(queue, status)
         finally:
             # 4. Confirmed ones are in the reservations now; the others go back to their places.
             now = self.client.now()
@@ -176,6 +180,7 @@ class Admission:
 
     client: Client
     store: Store
+    turnstile: Turnstile
     fence: Fence
     _writers: dict[QueueKey, QueueWriter] = field(default_factory=dict)
     _start: Callable[[QueueWriter], object] | None = None
@@ -186,7 +191,7 @@ class Admission:
         if writer is None:
             if self._start is None or key not in self.store.queues:
                 return
-            writer = self._writers[key] = QueueWriter(key, self.client, self.store, self.fence)
+            writer = self._writers[key] = QueueWriter(key, self.client, self.store, self.turnstile, self.fence)
             self._start(writer)
         writer.dirty.set()
 

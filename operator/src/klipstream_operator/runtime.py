@@ -18,6 +18,7 @@ from klipstream_operator.settings import Settings
 from klipstream_operator.status_writer import ANALYSIS_JOBS, ANALYSIS_QUEUES, StatusWriter
 from klipstream_operator.store import QueueKey, Store
 from klipstream_operator.sweep import CHILDREN, Sweep
+from klipstream_operator.turnstile import Turnstile
 from klipstream_operator.workload import view_job, view_pod
 
 log = logging.getLogger(__name__)
@@ -42,17 +43,18 @@ class Runtime:
             retry_seconds=settings.lease_seconds / 7.5,
             log=log,
         )
-        fenced = StatusWriter(client, self.store, self.elector.check)
+        turnstile = Turnstile()
+        fenced = StatusWriter(client, self.store, self.elector.check, turnstile)
         contract = WorkerContract(
             settings.progress_url, settings.tls_ca.read_text() if settings.tls_ca is not None else None
         )
         self.acceptance = Acceptance(self.store, fenced)
         self.reconciler = Reconciler(client, self.store, fenced, contract)
-        self.admission = Admission(client, self.store, self.elector.check)
+        self.admission = Admission(client, self.store, turnstile, self.elector.check)
         self.namespaces: tuple[str | None, ...] = settings.namespaces or (None,)
         self.sweep = Sweep(client, fenced, self.admission, self.reconciler, self.namespaces, settings.sweep_seconds)
         # Progress is taken by every replica, so its writes are guarded by what they read and not by the Lease.
-        self.unfenced = StatusWriter(client, self.store, None)
+        self.unfenced = StatusWriter(client, self.store, None, Turnstile())
         self.book = ProgressBook(self.store, self.unfenced)
         self.reflectors = [reflector for namespace in self.namespaces for reflector in self._reflectors(namespace)]
 

@@ -3,14 +3,17 @@
 import logging
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pydantic import ValidationError
 
-from klipstream_api import AnalysisJob, AnalysisJobStatus, names
+from klipstream_api import AnalysisJob, AnalysisJobStatus, Phase, names
 from klipstream_kube import Client, Conflict, NotFound, Resource, Unreachable
 from klipstream_operator.leadership import Fence
 from klipstream_operator.patches import status_patch
 from klipstream_operator.store import Store
+from klipstream_operator.turnstile import Turnstile
+from klipstream_queueing.order import rank
 
 log = logging.getLogger(__name__)
 ANALYSIS_JOBS = Resource(names.GROUP, names.VERSION, "analysisjobs", "AnalysisJob")
@@ -24,6 +27,7 @@ class StatusWriter:
     client: Client
     store: Store
     fence: Fence | None
+    turnstile: Turnstile
 
     def now(self) -> datetime:
         """The API server's clock, in UTC."""
@@ -38,6 +42,17 @@ class StatusWriter:
         patch = status_patch(job.metadata, job.status, status)
         if patch is None:
             return True
+        entering = status.phase is Phase.QUEUED and status.sequence is not None and status.queue_name is not None
+        if not entering:
+            return await self._send(job, status, patch, transition)
+        assert status.queue_name is not None
+        key = (job.metadata.namespace, status.queue_name)
+        async with self.turnstile.arriving(key, rank(job.model_copy(update={"status": status}))):
+            written = await self._send(job, status, patch, transition)
+        self.store.on_queue(key)
+        return written
+
+    async def _send(self, job: AnalysisJob, status: AnalysisJobStatus, patch: dict[str, Any], transition: str) -> bool:
         try:
             answer = await self.client.patch(
                 ANALYSIS_JOBS, job.metadata.name, job.metadata.namespace, patch,

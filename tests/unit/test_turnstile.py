@@ -1,0 +1,44 @@
+"""Acceptances and reservations do not overtake each other."""
+
+import asyncio
+
+import pytest
+
+from klipstream_operator.turnstile import Turnstile
+from klipstream_queueing.order import Rank
+
+KEY = ("n", "q")
+URGENT, NORMAL, LOW = Rank(-4, 30, "urgent"), Rank(-2, 20, "normal"), Rank(-1, 10, "low")
+
+
+async def test_a_job_is_not_reserved_past_one_that_is_on_its_way() -> None:
+    turnstile = Turnstile()
+    async with turnstile.arriving(KEY, NORMAL):
+        assert turnstile.allowed(KEY, [URGENT, LOW]) == [URGENT]
+        assert turnstile.allowed(("n", "other"), [LOW]) == [LOW]
+    assert turnstile.allowed(KEY, [URGENT, LOW]) == [URGENT, LOW]
+
+
+async def test_a_job_that_comes_first_waits_for_a_reservation_under_way() -> None:
+    turnstile, order = Turnstile(), list[str]()
+
+    async def arrive(rank: Rank) -> None:
+        async with turnstile.arriving(KEY, rank):
+            order.append(rank.uid)
+
+    with turnstile.reserving(KEY, [NORMAL]):
+        arrivals = [asyncio.create_task(arrive(rank)) for rank in (URGENT, LOW)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert order == ["low"]
+        order.append("reserved")
+    await asyncio.gather(*arrivals)
+    assert order == ["low", "reserved", "urgent"]
+
+
+async def test_a_failed_write_leaves_no_trace() -> None:
+    turnstile = Turnstile()
+    with pytest.raises(RuntimeError), turnstile.reserving(KEY, [LOW]):
+        raise RuntimeError
+    async with asyncio.timeout(1), turnstile.arriving(KEY, URGENT):
+        pass
