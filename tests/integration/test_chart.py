@@ -75,6 +75,11 @@ def test_the_installed_rights_suffice_for_a_job_from_start_to_end(
             kubectl("-n", namespace, "wait", "aj/first", "--for=condition=Finished", "--timeout=60s")
             phase = kubectl("-n", namespace, "get", "aj", "first", "-o", "jsonpath={.status.phase}").stdout
             assert phase == "Succeeded"
+            kubectl("-n", namespace, "patch", "aq", "default", "--type=merge", "-p", '{"spec":{"mode":"Paused"}}')
+            upgraded = helm("upgrade", "r", CHART, "-n", namespace, *values)
+            assert upgraded.returncode == 0, upgraded.stderr
+            mode = kubectl("-n", namespace, "get", "aq", "default", "-o", "jsonpath={.spec.mode}").stdout
+            assert mode == "Paused", "an upgrade does not resume a paused queue"
             assert "forbidden" not in operator.said().lower(), operator.said()
         finally:
             operator.kill()

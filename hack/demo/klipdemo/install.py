@@ -43,7 +43,8 @@ def serve_videos(shell: Shell, seed: int) -> dict[str, list[float]]:
 
 
 def submit_jobs(shell: Shell) -> None:
-    """Remove the jobs of an earlier demo and apply the eight of this one."""
+    """Pause the queue, remove the jobs of an earlier demo and apply the eight of this one."""
+    shell.kubectl("patch", "analysisqueue", "default", "--type=merge", "-p", '{"spec":{"mode":"Paused"}}')
     shell.kubectl("delete", "analysisjobs", "-l", "demo=klipstream", "--ignore-not-found", "--wait=true")
     shell.kubectl("apply", "-f", str(EXAMPLES / "jobs.yaml"))
 

@@ -99,7 +99,8 @@ class Reporter:
                 post = self._latest
                 if post is not None and post is not sent and self._send(client, post):
                     sent = post
-                if self._closing.is_set():
+                # What was reported during the last request is sent as well, once.
+                if self._closing.is_set() and post is self._latest:
                     return
 
     def _send(self, client: httpx.Client, post: Post) -> bool:
