@@ -3,14 +3,16 @@
 import dataclasses
 import fcntl
 import json
+import os
 import re
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from klipcluster import control_plane, node
+from klipcluster import control_plane, node, node_claim
 from klipcluster.control_plane import Network
 from klipcluster.errors import ClusterError
 from klipcluster.go_build import COREDNS, KUBERNETES, PAUSE, binary
@@ -49,28 +51,31 @@ class Cluster:
             raise ClusterError(f"{name!r} cannot name a cluster: use up to 32 of a-z, 0-9 and '-', such as 'dev'")
         self.name = name
         self.folder = (state_dir or clusters_folder()) / name
+        self._lock_file = self.folder.with_suffix(".lock")
         self.processes = Processes(self.folder)
 
     def up(self, *, control_plane_only: bool = False, audit: bool = False, fsync: bool = False) -> Running:
         """Bring the cluster up. A healthy one is kept as it is; a broken one is removed and made anew."""
         if not control_plane_only:
             node.check_rights()
+            node.check_socket_path(self.folder)
         with self._lock():
             record = self._record()
             if record is not None and not self._matches(record, control_plane_only, audit):
                 kind = "a control plane only" if record.control_plane_only else "a whole node"
                 raise ClusterError(f"cluster {self.name} exists as {kind} with other options: `down` it first")
-            if record is not None and all(self.processes.alive(name) for name in self._components(record)):
+            if record is not None and self._healthy(record):
                 return self._running(record)
             self._remove()
             kubernetes = binary(KUBERNETES)
             record = _Record(control_plane_only, audit, fsync, self._network(control_plane_only))
+            if not control_plane_only:
+                # Before the folder: a refused node leaves nothing behind that a later `down` would act on.
+                node_claim.claim(self.folder, record.network.node_address)
             self.folder.mkdir(parents=True)
             self._write_record(record)
             control_plane.prepare(self.folder, record.network)
             audit_log = self._audit_log(record)
-            if not control_plane_only:
-                node.make_bridge(record.network)
             control_plane.start(
                 self.processes, kubernetes, self.folder, record.network, audit_log=audit_log, fsync=fsync
             )
@@ -80,11 +85,11 @@ class Cluster:
 
     def down(self) -> None:
         """Remove the cluster and everything that it made; nothing happens when there is none."""
-        if not self.folder.exists():
+        if not self.folder.exists() and not node_claim.is_ours(self.folder):
             return
         with self._lock():
             self._remove()
-        self.folder.with_suffix(".lock").unlink(missing_ok=True)
+            self._lock_file.unlink(missing_ok=True)
 
     def running(self) -> Running:
         """The cluster as it was brought up. Raises ClusterError when it is not up."""
@@ -110,6 +115,14 @@ class Cluster:
         """kill -9 of a component."""
         self.processes.kill(component)
 
+    def freeze(self, component: str) -> None:
+        """Stop a component in its tracks, as an overloaded machine would, until `thaw`."""
+        self.processes.signal(component, signal.SIGSTOP)
+
+    def thaw(self, component: str) -> None:
+        """Let a frozen component go on."""
+        self.processes.signal(component, signal.SIGCONT)
+
     def start(self, component: str) -> None:
         """Start a component again, as it was started before."""
         self.processes.start_again(component)
@@ -127,11 +140,18 @@ class Cluster:
         for name in self.processes.names():
             if name not in (*CONTROL_PLANE, "containerd"):
                 self.processes.stop(name)
-        if record is not None and not record.control_plane_only:
-            node.remove(self.processes, self.folder, record.network)
+        if node_claim.is_ours(self.folder) or (record is not None and not record.control_plane_only):
+            node.remove(self.processes, self.folder, node.POD_RANGE)
         for name in CONTROL_PLANE:
             self.processes.stop(name)
-        shutil.rmtree(self.folder, ignore_errors=False) if self.folder.exists() else None
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+
+    def _healthy(self, record: _Record) -> bool:
+        """Every component lives and the API server answers; a busy one gets the time to do so."""
+        if not all(self.processes.alive(name) for name in self._components(record)):
+            return False
+        return control_plane.answers(self.folder, record.network)
 
     def _network(self, control_plane_only: bool) -> Network:
         api, etcd, peer, manager, kubelet, proxy = control_plane.free_ports(6)
@@ -183,6 +203,10 @@ class Cluster:
     def _lock(self) -> Iterator[None]:
         """One `up` or `down` of a cluster at a time."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with self.folder.with_suffix(".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        while True:
+            with self._lock_file.open("w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                # `down` removes the file while others wait for it: whoever got the removed one holds no lock at all.
+                if self._lock_file.exists() and os.path.samestat(os.fstat(file.fileno()), self._lock_file.stat()):
+                    yield
+                    return

@@ -12,6 +12,7 @@ from klipcluster.pki import make_pki, write_kubeconfigs
 from klipcluster.processes import Processes
 
 READY_SECONDS = 60.0
+ANSWER_SECONDS = 20.0
 AUDIT_POLICY = """\
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -111,6 +112,17 @@ def start(
     ])  # fmt: skip
     account = "/api/v1/namespaces/default/serviceaccounts/default"
     _wait(processes, folder, network, account, ("etcd", "kube-apiserver", "kube-controller-manager"))
+
+
+def answers(folder: Path, network: Network) -> bool:
+    """Whether the API server says that it is ready, within ANSWER_SECONDS."""
+    api = Api(network.server, folder / "pki")
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while api.reads("/readyz") is None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def _audit_flags(folder: Path, audit_log: Path | None) -> Sequence[str]:

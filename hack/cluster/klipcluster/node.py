@@ -13,13 +13,13 @@ import yaml
 
 from klipcluster.api import Api
 from klipcluster.control_plane import Network
+from klipcluster.dns_query import resolves
 from klipcluster.errors import ClusterError
 from klipcluster.image import write_image
 from klipcluster.node_removal import remove
 from klipcluster.processes import Processes
 
 ADDRESS = "10.89.0.1"
-BRIDGE = "klip0"
 POD_RANGE = "10.88.0.0/16"
 DNS_ADDRESS = "10.96.0.10"
 PAUSE_IMAGE = "localhost/klipstream-pause:1"
@@ -34,7 +34,7 @@ PACKAGES = {
 }
 READY_SECONDS = 90.0
 
-__all__ = ["ADDRESS", "COMPONENTS", "check_rights", "load_image", "make_bridge", "remove", "start"]
+__all__ = ["ADDRESS", "COMPONENTS", "check_rights", "check_socket_path", "load_image", "remove", "start"]
 
 
 def check_rights() -> None:
@@ -56,16 +56,11 @@ def check_rights() -> None:
         subprocess.run(install, check=True, **quiet)  # type: ignore[call-overload]
 
 
-def make_bridge(network: Network) -> None:
-    """An address that is not loopback, since the kubelet takes no other; one node per machine."""
-    if subprocess.run(["ip", "link", "show", BRIDGE], capture_output=True, check=False).returncode == 0:
-        raise ClusterError(
-            f"the device {BRIDGE} exists: another whole node runs here; `list` names it, `down` it first"
-        )
-    _run("ip", "link", "add", BRIDGE, "type", "bridge")
-    _run("ip", "address", "add", f"{network.node_address}/24", "dev", BRIDGE)
-    _run("ip", "link", "set", BRIDGE, "up")
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+def check_socket_path(folder: Path) -> None:
+    """Raises ClusterError where the folder's path leaves no room for containerd's sockets (107 bytes, unix(7))."""
+    longest = f"{_socket(folder)}.ttrpc"
+    if len(os.fsencode(longest)) > 107:
+        raise ClusterError(f"the path {longest} is too long for a socket: use a shorter state folder or cluster name")
 
 
 def start(processes: Processes, folder: Path, network: Network, kubernetes: Path, coredns: Path, pause: Path) -> None:
@@ -91,6 +86,7 @@ def start(processes: Processes, folder: Path, network: Network, kubernetes: Path
     api = Api(network.server, pki)
     _make_dns_service(api, network)
     _until(lambda: _node_ready(api, network.node_name), "kubelet", processes)
+    _until(lambda: resolves(network.node_address, "kubernetes.default.svc.cluster.local"), "coredns", processes)
 
 
 def load_image(folder: Path, archive: Path) -> None:
@@ -127,6 +123,10 @@ state = "{folder}/containerd/state"
   sandbox_image = "{PAUSE_IMAGE}"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        Root = "{folder}/runc"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "{cni}"

@@ -7,22 +7,34 @@ import subprocess
 import time
 from pathlib import Path
 
-from klipcluster.control_plane import Network
+from klipcluster import node_claim
 from klipcluster.processes import Processes
 
-BRIDGE = "klip0"
+# Paths that kubelet and CNI have compiled in; containerd 1.6 passes no other.
+CNI_RESULTS = Path("/var/lib/cni/results")
+DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins")
+LOG_LINKS = Path("/var/log/containers")
 
 
-def remove(processes: Processes, folder: Path, network: Network) -> None:
-    """Remove what the node made, also after a kill -9 of all its components."""
-    del network
+def remove(processes: Processes, folder: Path, pod_range: str) -> None:
+    """Remove what the node made, also after a kill -9 of all its components.
+
+    What belongs to the whole machine (chains, cgroups) goes only while the bridge is this cluster's: a cluster whose
+    node was refused must not take away the one that stood in its way.
+    """
     _kill_containers(folder)
     processes.stop("containerd")
     _unmount(folder)
+    _remove_log_links(folder)
+    if not node_claim.is_ours(folder):
+        return
     _remove_cgroups()
-    subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True, check=False)
     _remove_chains()
+    _forget_connections(pod_range)
     _remove_shim_sockets()
+    _remove_plugin_results()
+    _remove_device_plugin_socket()
+    node_claim.release()
 
 
 def _kill_containers(folder: Path) -> None:
@@ -82,7 +94,7 @@ def _unmount(folder: Path) -> None:
 
 def _remove_cgroups() -> None:
     """Empty cgroups of pods stay behind when the kubelet is stopped before it could tidy up."""
-    roots = [*list(Path("/sys/fs/cgroup").glob("*/kubepods")), Path("/sys/fs/cgroup/kubepods")]
+    roots = [*Path("/sys/fs/cgroup").glob("*/kubepods"), Path("/sys/fs/cgroup/kubepods")]
     for root in roots:
         for group in sorted((p for p in root.rglob("*") if p.is_dir()), key=lambda p: len(p.parts), reverse=True):
             _rmdir(group)
@@ -115,3 +127,35 @@ def _remove_shim_sockets() -> None:
     for socket in folder.iterdir():
         if str(socket) not in listening:
             socket.unlink(missing_ok=True)
+
+
+def _forget_connections(pod_range: str) -> None:
+    """The next node hands out the same addresses; a remembered translation would lead its packets astray."""
+    for side in ("--orig-src", "--reply-src"):
+        subprocess.run(["conntrack", "-D", side, pod_range], capture_output=True, check=False)
+
+
+def _remove_plugin_results() -> None:
+    """libcni's cache of what was set up, for our network and for the loopback device of the same containers."""
+    for result in CNI_RESULTS.glob("klipstream-*-eth0"):
+        container = result.name.removeprefix("klipstream-").removesuffix("-eth0")
+        (CNI_RESULTS / f"cni-loopback-{container}-lo").unlink(missing_ok=True)
+        result.unlink(missing_ok=True)
+    _rmdir(CNI_RESULTS)
+    _rmdir(CNI_RESULTS.parent)
+
+
+def _remove_log_links(folder: Path) -> None:
+    """The kubelet links each container's log there, whatever podLogsDir says."""
+    for link in LOG_LINKS.glob("*.log"):
+        if link.is_symlink() and os.readlink(link).startswith(f"{folder}/"):
+            link.unlink(missing_ok=True)
+    _rmdir(LOG_LINKS)
+
+
+def _remove_device_plugin_socket() -> None:
+    socket = DEVICE_PLUGINS / "kubelet.sock"
+    if str(socket) not in Path("/proc/net/unix").read_text():
+        socket.unlink(missing_ok=True)
+        _rmdir(DEVICE_PLUGINS)
+        _rmdir(DEVICE_PLUGINS.parent)

