@@ -50,7 +50,8 @@ class Cluster:
         if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?", name):
             raise ClusterError(f"{name!r} cannot name a cluster: use up to 32 of a-z, 0-9 and '-', such as 'dev'")
         self.name = name
-        self.folder = (state_dir or clusters_folder()) / name
+        # Resolved, since the kernel lists mounts by their real path.
+        self.folder = ((state_dir or clusters_folder()) / name).resolve()
         self._lock_file = self.folder.with_suffix(".lock")
         self.processes = Processes(self.folder)
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from klipcluster import node_claim
+from klipcluster.errors import ClusterError
 from klipcluster.processes import Processes
 
 # Paths that kubelet and CNI have compiled in; containerd 1.6 passes no other.
@@ -85,11 +86,22 @@ def _command_line(pid: int) -> str:
 
 
 def _unmount(folder: Path) -> None:
-    """Unmount whatever is mounted below the cluster's folder, the innermost first."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    points = [line.split()[4].encode().decode("unicode_escape") for line in lines]
-    for point in sorted({p for p in points if p.startswith(f"{folder}/")}, key=len, reverse=True):
+    """Unmount whatever is mounted below the cluster's folder, the innermost first.
+
+    Raises ClusterError when a mount stays: deleting the folder would delete the host's files behind it.
+    """
+    for point in sorted(_mounts_below(folder), key=len, reverse=True):
         subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
+    left = _mounts_below(folder)
+    if left:
+        raise ClusterError(f"still mounted, so {folder} is kept: {', '.join(left)}; unmount it, then `down` again")
+
+
+def _mounts_below(folder: Path) -> list[str]:
+    """Mount points of this mount namespace; the kernel writes space, tab, newline and backslash as octal."""
+    fields = (line.split()[4] for line in Path("/proc/self/mountinfo").read_bytes().splitlines())
+    points = [re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), field) for field in fields]
+    return [path for path in map(os.fsdecode, points) if path.startswith(f"{folder}/")]
 
 
 def _remove_cgroups() -> None:
