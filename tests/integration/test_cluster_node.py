@@ -78,6 +78,13 @@ class Node:
         assert done.returncode == 0, f"{arguments}: {done.stderr}"
         return done.stdout
 
+    def logs(self, name: str) -> str:
+        """What an ended pod printed; containerd may still be writing it down when the pod is said to have ended."""
+        deadline = time.monotonic() + 15
+        while not (said := self.kubectl("logs", name)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return said
+
     def apply(self, manifest: dict[str, Any]) -> None:
         self.kubectl("apply", "-f", "-", given=json.dumps(manifest))
 
@@ -152,7 +159,7 @@ def web(node: Node) -> Node:
 def test_a_service_is_reached_by_its_name_from_a_pod(web: Node, host: str) -> None:
     name = f"get-{host.replace('.', '-')}"
     assert phase(web.run(name, "get", f"http://{host}/hello")) == "Succeeded"
-    assert web.kubectl("logs", name) == "served /hello"
+    assert web.logs(name) == "served /hello"
 
 
 def test_the_api_server_proxies_to_a_service(web: Node) -> None:
@@ -175,7 +182,7 @@ def test_a_projected_token_is_bound_to_its_audience_and_pod(node: Node) -> None:
     mount = {"name": "token", "mountPath": "/var/run/worker"}
     volume = {"name": "token", "projected": {"sources": [source]}}
     ended = node.run("token", "print", "/var/run/worker/token", volumeMounts=[mount], volumes=[volume])
-    token = node.kubectl("logs", "token")
+    token = node.logs("token")
 
     def review(audience: str) -> dict[str, Any]:
         asked: dict[str, Any] = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview"}
@@ -215,7 +222,7 @@ def test_a_refused_second_node_leaves_the_first_alone(web: Node, state: Path) ->
     with pytest.raises(ClusterError, match="another whole node runs here"):
         second.up()
     web.run("after-refusal", "get", "http://web/still")
-    assert web.kubectl("logs", "after-refusal") == "served /still"
+    assert web.logs("after-refusal") == "served /still"
 
 
 def test_a_path_too_long_for_a_socket_is_said_so(tmp_path: Path) -> None:
