@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from klipstream_api import AnalysisJob, AnalysisQueue, Phase
-from klipstream_operator import lifecycle
+from klipstream_operator import statuses
+from klipstream_operator.failures import classify
 from klipstream_operator.lifecycle import FailLostPod, Launch, ReadLive, Step, Suspend, Wait, WriteStatus, next_step
 from klipstream_operator.workload import AttemptView, JobView, PodView, Termination
 
@@ -158,20 +159,20 @@ def test_the_eleventh_loss_is_final() -> None:
 
 
 def test_a_retry_keeps_its_sequence_and_a_replay_takes_a_new_one() -> None:
-    retried = lifecycle.failed(job(running()), QUEUE, lifecycle.classify(view(kube_job(), ended(1))), NOW)
+    retried = statuses.failed(job(running()), QUEUE, classify(view(kube_job(), ended(1))), NOW)
     assert retried.sequence == 7
     assert retried.next_attempt_at == NOW + timedelta(seconds=30)
-    assert lifecycle.replayed(job({"phase": "Failed"}, replay=1), NOW).sequence == 9
+    assert statuses.replayed(job({"phase": "Failed"}, replay=1), NOW).sequence == 9
 
 
 @pytest.mark.parametrize(("retries", "delay"), [(0, 30), (1, 120), (2, 300)])
 def test_delays_follow_the_guide(retries: int, delay: int) -> None:
-    status = lifecycle.failed(job(running(retries=retries)), QUEUE, lifecycle.classify(view(kube_job(), ended(1))), NOW)
+    status = statuses.failed(job(running(retries=retries)), QUEUE, classify(view(kube_job(), ended(1))), NOW)
     assert status.next_attempt_at == NOW + timedelta(seconds=delay)
 
 
 def test_a_success_names_where_the_results_are() -> None:
     message = '{"result_url": "s3://bucket/x.json"}'
-    status = lifecycle.succeeded(job(running()), QUEUE, pod("Succeeded", termination=Termination(0, "", message)), NOW)
+    status = statuses.succeeded(job(running()), QUEUE, pod("Succeeded", termination=Termination(0, "", message)), NOW)
     assert status.result_url == "s3://bucket/x.json"
     assert status.finished_at == NOW

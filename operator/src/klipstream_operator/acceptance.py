@@ -8,7 +8,7 @@ from datetime import datetime
 from klipstream_api import AnalysisJob, AnalysisJobStatus, Phase, QueueMode
 from klipstream_api.meta import condition, with_condition
 from klipstream_kube import ApiError, Unreachable
-from klipstream_operator import lifecycle
+from klipstream_operator import statuses
 from klipstream_operator.status_writer import StatusWriter
 from klipstream_operator.store import QueueKey, Store, version
 from klipstream_queueing.routing import route
@@ -29,21 +29,21 @@ def decide(job: AnalysisJob, store: Store, waiting: dict[QueueKey, int], now: da
     name = route(job, (queue for key, queue in store.queues.items() if key[0] == namespace))
     queue = store.queues.get((namespace, name)) if name is not None else None
     if job.spec.cancel:
-        return lifecycle.cancelled(job, now, "The job was cancelled before it was accepted.")
+        return statuses.cancelled(job, now, "The job was cancelled before it was accepted.")
     if name is None or queue is None:
         return _no_queue(job, name, now)
     key = (namespace, name)
     if queue.spec.mode is QueueMode.DRAINING:
         message = f"The queue {name} is draining and takes no new jobs. Submit again once its mode is Running."
-        return lifecycle.rejected(job, name, "QueueDraining", message, now)
+        return statuses.rejected(job, name, "QueueDraining", message, now)
     if waiting.setdefault(key, store.queued(key)) >= queue.spec.max_queue_size:
         message = (
             f"The queue {name} is full: {waiting[key]} jobs wait and spec.maxQueueSize is"
             f" {queue.spec.max_queue_size}. Submit again later, or raise maxQueueSize."
         )
-        return lifecycle.rejected(job, name, "QueueFull", message, now)
+        return statuses.rejected(job, name, "QueueFull", message, now)
     waiting[key] += 1
-    return lifecycle.accepted(job, name, now)
+    return statuses.accepted(job, name, now)
 
 
 def _no_queue(job: AnalysisJob, name: str | None, now: datetime) -> AnalysisJobStatus:

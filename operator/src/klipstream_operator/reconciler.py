@@ -18,7 +18,7 @@ from klipstream_kube import (
     NotFound,
     Unreachable,
 )
-from klipstream_operator import lifecycle
+from klipstream_operator import lifecycle, statuses
 from klipstream_operator.jobs import WorkerContract, make_job
 from klipstream_operator.status_writer import ANALYSIS_JOBS, StatusWriter
 from klipstream_operator.store import Store, queue_key
@@ -158,7 +158,7 @@ class Reconciler:
             answer = await self.client.get(JOBS, attempt_job_name(job.uid, attempt), job.metadata.namespace)
         except Invalid as error:
             self.store.mark_gone((job.uid, attempt))
-            refused = lifecycle.launch_refused(job, attempt, error.message, self.writer.now())
+            refused = statuses.launch_refused(job, attempt, error.message, self.writer.now())
             await self.writer.write(job, refused, "launch refused")
             return
         view = view_job(answer)
