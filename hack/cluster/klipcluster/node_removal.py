@@ -26,13 +26,13 @@ def remove(processes: Processes, folder: Path, pod_range: str) -> None:
     _kill_containers(folder)
     processes.stop("containerd")
     _unmount(folder)
+    _remove_shim_sockets(folder)
     _remove_log_links(folder)
     if not node_claim.is_ours(folder):
         return
     _remove_cgroups()
     _remove_chains()
     _forget_connections(pod_range)
-    _remove_shim_sockets()
     _remove_plugin_results()
     _remove_device_plugin_socket()
     node_claim.release()
@@ -130,15 +130,14 @@ def _remove_chains() -> None:
         subprocess.run([f"{family}-restore"], input="\n".join(kept) + "\n", text=True, capture_output=True, check=True)
 
 
-def _remove_shim_sockets() -> None:
-    """Shims that were killed leave their sockets; those that nobody listens on are nobody's."""
-    folder = Path("/run/containerd/s")
-    if not folder.exists():
-        return
-    listening = Path("/proc/net/unix").read_text()
-    for socket in folder.iterdir():
-        if str(socket) not in listening:
-            socket.unlink(missing_ok=True)
+def _remove_shim_sockets(folder: Path) -> None:
+    """Shims that were killed leave their sockets; containerd has written down which ones are its own.
+
+    Asking who still listens would not do: a killed shim's threads close their files after it already looks dead.
+    """
+    tasks = folder / "containerd" / "state" / "io.containerd.runtime.v2.task"
+    for address in tasks.glob("*/*/address"):
+        Path(address.read_text().strip().removeprefix("unix://")).unlink(missing_ok=True)
 
 
 def _forget_connections(pod_range: str) -> None:
@@ -166,8 +165,7 @@ def _remove_log_links(folder: Path) -> None:
 
 
 def _remove_device_plugin_socket() -> None:
-    socket = DEVICE_PLUGINS / "kubelet.sock"
-    if str(socket) not in Path("/proc/net/unix").read_text():
-        socket.unlink(missing_ok=True)
-        _rmdir(DEVICE_PLUGINS)
-        _rmdir(DEVICE_PLUGINS.parent)
+    """The kubelet's, which has ended; it is ours, since the machine's one node is."""
+    (DEVICE_PLUGINS / "kubelet.sock").unlink(missing_ok=True)
+    _rmdir(DEVICE_PLUGINS)
+    _rmdir(DEVICE_PLUGINS.parent)
