@@ -82,7 +82,16 @@ class FakeKubelet:
         ]  # fmt: skip
         metadata = pod["metadata"]
         body = {"status": status | {"containerStatuses": containers}}
-        await self._client.patch(PODS, metadata["name"], metadata["namespace"], body, subresource="status")
+        while True:  # as the real one, it goes on trying while the API server is away
+            try:
+                await self._client.patch(PODS, metadata["name"], metadata["namespace"], body, subresource="status")
+                return
+            except Unreachable:
+                await asyncio.sleep(0.3)
+            except ApiError as error:
+                if error.status < 500:
+                    raise
+                await asyncio.sleep(0.3)
 
 
 async def main() -> None:
