@@ -5,15 +5,27 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from klipstream_api.meta import Condition, ObjectMeta, Time, WireModel
+from klipstream_api.meta import Conditions, ObjectMeta, Time, WireModel
 from klipstream_api.phases import Phase, Priority
 
-HTTP_URL = r"^https?://[^\s]+$"
+# The API server matches patterns by Go's rules and pydantic by Rust's; what both read differently (such as \s,
+# which knows more spaces in Rust) would let objects in that the operator cannot read.
+HTTP_URL = r"^https?://[^\x00-\x20\x7f]+$"
+HTTPS_URL = r"^https://[^\x00-\x20\x7f]+$"
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+# The format date-time lets in offsets of 99 hours and the year 0, which no clock of ours can hold.
+TIMESTAMP = (
+    r"^2[0-9]{3}-[0-9]{2}-[0-9]{2}[tT][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
+    r"([zZ]|[-+]([01][0-9]|2[0-3]):[0-5][0-9])$"
+)
+
+MAX_PARAMS_CHARACTERS = 12_288
+"""Names and values together: a pod's annotations carry them and end at 256 KiB; a character takes 12 bytes at worst."""
 
 ShortText = Annotated[str, Field(max_length=256)]
 Url = Annotated[str, StringConstraints(min_length=8, max_length=2048, pattern=HTTP_URL)]
-ObjectName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+ObjectName = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=DNS_SUBDOMAIN)]
 DnsLabel = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=DNS_LABEL)]
 Seconds = Annotated[int, Field(ge=1, le=604_800)]
 RetryDelays = Annotated[tuple[Annotated[int, Field(ge=0, le=86_400)], ...], Field(min_length=1, max_length=10)]
@@ -48,14 +60,14 @@ class SecretKeyRef(WireModel):
 
     name: ObjectName
     """Name of the Secret."""
-    key: Annotated[str, Field(min_length=1, max_length=253)]
+    key: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
     """Key within the Secret."""
 
 
 class Callback(WireModel):
     """Where changes of this job are announced."""
 
-    url: Annotated[str, StringConstraints(min_length=9, max_length=2048, pattern=r"^https://[^\s]+$")]
+    url: Annotated[str, StringConstraints(min_length=9, max_length=2048, pattern=HTTPS_URL)]
     """An https URL that receives signed webhooks."""
     secret_ref: SecretKeyRef | None = None
     """Signing secret; the Secret needs the callback label of the documentation."""
@@ -98,7 +110,7 @@ class AnalysisJobSpec(WireModel):
     callback: Callback | None = None
     """Webhook for this job's changes."""
     params: Params | None = None
-    """String parameters for the worker, at most 32."""
+    """String parameters for the worker: at most 32, and 12288 characters with their names."""
     resources: Resources | None = None
     """Resources of the worker, within the queue's bounds."""
     timeout_seconds: Seconds | None = None
@@ -107,8 +119,8 @@ class AnalysisJobSpec(WireModel):
     """Retries after the first attempt; the queue's value where absent."""
     retry_delays_seconds: RetryDelays | None = None
     """Seconds before each retry, the last one repeating; the queue's value where absent."""
-    not_before: Time | None = None
-    """The job does not start before this moment."""
+    not_before: Annotated[Time, Field(json_schema_extra={"pattern": TIMESTAMP})] | None = None
+    """The job does not start before this moment, such as 2026-01-02T03:04:05Z."""
     cancel: bool = False
     """Set to true to cancel; it cannot be taken back."""
     replay: Annotated[int, Field(ge=0, le=1_000_000)] = 0
@@ -194,7 +206,7 @@ class AnalysisJobStatus(WireModel):
     """Where the results are."""
     failure_fingerprint: Annotated[str, Field(max_length=64)] | None = None
     """Equal failures share it."""
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=16)] = ()
+    conditions: Conditions = ()
     """Finished, DeadLettered, CapacityAvailable, Stalled."""
 
 

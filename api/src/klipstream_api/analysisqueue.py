@@ -3,14 +3,17 @@
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, field_validator
 
-from klipstream_api.analysisjob import DnsLabel, Quantities, RetryDelays, Seconds
-from klipstream_api.meta import Condition, ObjectMeta, Time, WireModel
+from klipstream_api.analysisjob import DnsLabel, ObjectName, Quantities, RetryDelays, Seconds
+from klipstream_api.meta import Conditions, ObjectMeta, Time, WireModel
 from klipstream_api.phases import Priority
 
 MAX_CONCURRENT_JOBS_BOUND = 1000
 HEAD_LENGTH = 20
+# A file URL becomes a mount path, which must not be the root and must not hold a colon.
+RESULTS_URL = r"^(file:///[^\x00-\x20\x7f/:][^\x00-\x20\x7f:]*|(s3|gs|az)://[^\x00-\x20\x7f/][^\x00-\x20\x7f]*)$"
+LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 
 
 class QueueMode(StrEnum):
@@ -22,31 +25,48 @@ class QueueMode(StrEnum):
 
 
 class Accepts(WireModel):
-    """Which jobs that name no queue are routed here."""
+    """Which jobs that name no queue are routed here; at least one of the two is given."""
 
-    types: Annotated[tuple[DnsLabel, ...], Field(max_length=32)] | None = None
+    types: Annotated[tuple[DnsLabel, ...], Field(min_length=1, max_length=32)] | None = None
     """Job types; all where absent."""
-    priorities: Annotated[tuple[Priority, ...], Field(max_length=4)] | None = None
+    priorities: Annotated[tuple[Priority, ...], Field(min_length=1, max_length=4)] | None = None
     """Priorities; all where absent."""
 
 
 class WorkerTemplate(WireModel):
     """The pod that analyses; owned by administrators. Its first container is the worker."""
 
-    labels: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] | None = None
+    labels: (
+        Annotated[
+            dict[str, Annotated[str, StringConstraints(max_length=63, pattern=LABEL_VALUE)]], Field(max_length=16)
+        ]
+        | None
+    ) = None
     """Extra labels of the pod."""
     annotations: Annotated[dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=16)] | None = None
     """Extra annotations of the pod."""
     spec: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
     """A Kubernetes PodSpec; the operator adds the worker contract's environment and volumes."""
 
+    @field_validator("spec")
+    @classmethod
+    def _null_is_absent(cls, spec: dict[str, Any]) -> dict[str, Any]:
+        """As Kubernetes reads it: an opaque field keeps the nulls that templates such as Helm's leave behind."""
+        return {key: _without_nulls(value) for key, value in spec.items() if value is not None}
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
+
 
 class Results(WireModel):
     """Where results and checkpoints go."""
 
-    url: Annotated[str, StringConstraints(min_length=4, max_length=1024, pattern=r"^(file:///|s3://|gs://|az://).*")]
+    url: Annotated[str, StringConstraints(min_length=6, max_length=1024, pattern=RESULTS_URL)]
     """An fsspec URL: s3://bucket/prefix, or file:///results on a claim."""
-    claim_name: Annotated[str, Field(max_length=253)] | None = None
+    claim_name: ObjectName | None = None
     """A PersistentVolumeClaim of this namespace that is mounted at the path of a file URL."""
 
 
@@ -166,8 +186,14 @@ class AnalysisQueueStatus(WireModel):
     """Generation of the spec that was last acted on."""
     initialized: bool = False
     """Whether what already ran has been taken into the reservations; nothing starts before."""
-    admitted: Annotated[tuple[Admitted, ...], Field(max_length=2 * MAX_CONCURRENT_JOBS_BOUND)] = ()
-    """The reservations: every attempt that holds a slot."""
+    admitted: Annotated[
+        tuple[Admitted, ...],
+        Field(
+            max_length=2 * MAX_CONCURRENT_JOBS_BOUND,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uid", "attempt"]},
+        ),
+    ] = ()
+    """The reservations: every attempt that holds a slot, once."""
     active: int = 0
     """Number of reservations."""
     queued: int = 0
@@ -184,7 +210,7 @@ class AnalysisQueueStatus(WireModel):
     """Counts since the queue exists."""
     run_times: Annotated[tuple[RunTimes, ...], Field(max_length=16)] = ()
     """Run times by type, for estimates."""
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=16)] = ()
+    conditions: Conditions = ()
     """Ready, Drained, Full."""
 
 

@@ -1,13 +1,14 @@
 """The CustomResourceDefinitions, made from the models: `python -m klipstream_api.crds DIRECTORY...`."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from klipstream_api import names
-from klipstream_api.analysisjob import AnalysisJobSpec, AnalysisJobStatus
+from klipstream_api.analysisjob import DNS_LABEL, MAX_PARAMS_CHARACTERS, AnalysisJobSpec, AnalysisJobStatus
 from klipstream_api.analysisqueue import AnalysisQueueSpec, AnalysisQueueStatus
 from klipstream_api.schema import Schema, structural_schema
 
@@ -26,21 +27,38 @@ def _immutable(field: str, why: str) -> dict[str, str]:
     )
 
 
+def _resources(field: str) -> dict[str, str]:
+    """Kubernetes takes its own resources by these names, and all others with a domain."""
+    path = f"self.resources.{field}"
+    return _rule(
+        f"!has(self.resources) || !has({path}) || {path}.all(name, name in ['cpu', 'memory', 'ephemeral-storage']"
+        " || name.contains('/') || name.startsWith('hugepages-'))",
+        f"resources.{field} names something else than cpu, memory, ephemeral-storage or a resource with a domain,"
+        " such as nvidia.com/gpu",
+    )
+
+
 JOB_SPEC_RULES = [
     _rule("has(self.videoUrl) != has(self.videoUrlFrom)", "give exactly one of videoUrl and videoUrlFrom"),
     *(_immutable(field, "after submission") for field in (
         "videoUrl", "videoUrlFrom", "videoId", "jobId", "queueName", "type", "params", "sealed",
     )),
+    _rule(
+        "!has(self.params) || self.params.map(name, name.size() + self.params[name].size()).sum()"
+        f" <= {MAX_PARAMS_CHARACTERS}",
+        f"params may hold {MAX_PARAMS_CHARACTERS} characters together: put more behind a URL and name that",
+    ),
+    *(_resources(field) for field in ("requests", "limits")),
     _rule("!oldSelf.cancel || self.cancel", "cancel cannot be taken back: submit the video again"),
     _rule("self.replay >= oldSelf.replay", "replay only rises: raise it by one to run a failed job again"),
 ]  # fmt: skip
 
+# Rules of transitions see an object before and after; defaults are filled in on both sides, so these are there.
+_REPLAYED = "self.observedReplay > oldSelf.observedReplay"
 _FINAL = "['Succeeded', 'Cancelled', 'Rejected', 'Failed']"
 JOB_STATUS_RULES = [
     _rule(
-        f"!(oldSelf.phase in {_FINAL}) || self.phase == oldSelf.phase"
-        " || (oldSelf.phase == 'Failed' && has(self.observedReplay) && has(oldSelf.observedReplay)"
-        " && self.observedReplay > oldSelf.observedReplay)",
+        f"!(oldSelf.phase in {_FINAL}) || self.phase == oldSelf.phase || (oldSelf.phase == 'Failed' && {_REPLAYED})",
         "a finished job stays finished; a failed one runs again only by a higher spec.replay",
     ),
     _rule(
@@ -49,21 +67,44 @@ JOB_STATUS_RULES = [
         "progress is frozen once the job is finished",
     ),
     _rule(
-        "!has(oldSelf.progress) || !has(self.progress) || self.progress.attempt != oldSelf.progress.attempt"
-        " || self.progress.percentage >= oldSelf.progress.percentage",
-        "progress never falls within an attempt",
+        "!has(oldSelf.progress) || (has(self.progress) && (self.progress.attempt > oldSelf.progress.attempt"
+        " || (self.progress.attempt == oldSelf.progress.attempt"
+        " && self.progress.percentage >= oldSelf.progress.percentage)))",
+        "progress never falls within an attempt, and never goes back to an earlier one",
     ),
+    _rule("self.attempt >= oldSelf.attempt", "the number of attempts never falls"),
+    _rule("self.observedReplay >= oldSelf.observedReplay", "the replays that were acted on never become fewer"),
     _rule(
-        "!has(oldSelf.attempt) || (has(self.attempt) && self.attempt >= oldSelf.attempt)",
-        "the number of attempts never falls",
+        f"!has(oldSelf.sequence) || (has(self.sequence) && (self.sequence == oldSelf.sequence || {_REPLAYED}))",
+        "an accepted job keeps its place; only a replay gives it a new one",
     ),
 ]
 
+
+def _keys(field: str) -> dict[str, str]:
+    path = f"self.workerTemplate.{field}"
+    return _rule(
+        f"!has({path}) || {path}.all(key, !format.qualifiedName().validate(key).hasValue())",
+        f"a key of workerTemplate.{field} is not a Kubernetes name such as team or example.com/team",
+    )
+
+
+QUEUE_RULES = [
+    _rule(
+        f"self.metadata.name.size() <= 63 && self.metadata.name.matches('{DNS_LABEL}')",
+        "a queue's name has at most 63 lower-case letters, digits and dashes: it becomes a label of pods",
+    ),
+]
 QUEUE_SPEC_RULES = [
     _rule(
         "!has(self.results) || !has(self.results.claimName) || self.results.url.startsWith('file:///')",
         "results.claimName goes with a file:/// URL: the claim is mounted at its path",
     ),
+    _rule(
+        "!has(self.accepts) || has(self.accepts.types) || has(self.accepts.priorities)",
+        "accepts needs types or priorities; leave it out for a queue that takes what no other queue accepts",
+    ),
+    *(_keys(field) for field in ("labels", "annotations")),
 ]
 
 
@@ -122,13 +163,20 @@ def analysis_queue_crd() -> dict[str, Any]:
     }
     version = {"additionalPrinterColumns": QUEUE_COLUMNS, "subresources": {"status": {}, "scale": scale}}
     description = "A backlog with its limits and its worker."
-    return _crd("AnalysisQueue", "analysisqueues", "aq", description, spec, status, version)
+    return _crd("AnalysisQueue", "analysisqueues", "aq", description, spec, status, version, QUEUE_RULES)
 
 
 def _crd(
-    kind: str, plural: str, short: str, description: str, spec: Schema, status: Schema, version: dict[str, Any]
+    kind: str,
+    plural: str,
+    short: str,
+    description: str,
+    spec: Schema,
+    status: Schema,
+    version: dict[str, Any],
+    rules: Sequence[dict[str, str]] = (),
 ) -> dict[str, Any]:
-    schema = {
+    schema: Schema = {
         "type": "object",
         "description": description,
         "required": ["spec"],
@@ -140,6 +188,8 @@ def _crd(
             "status": status,
         },
     }
+    if rules:
+        schema["x-kubernetes-validations"] = list(rules)
     body = {"name": names.VERSION, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",

@@ -1,6 +1,6 @@
 """What all our custom resources share: camelCase fields on the wire, metadata, conditions."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
@@ -8,7 +8,8 @@ from pydantic.alias_generators import to_camel
 
 
 def rfc3339(moment: datetime) -> str:
-    """A UTC moment as Kubernetes writes it, to the millisecond: 2026-01-02T03:04:05.678Z."""
+    """A moment as Kubernetes writes it, in UTC and to the millisecond: 2026-01-02T03:04:05.678Z."""
+    moment = moment.astimezone(UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
@@ -67,6 +68,13 @@ class Condition(WireModel):
     """A sentence for people: what happened and what to do."""
     last_transition_time: Time | None = None
     """When status last changed."""
+
+
+Conditions = Annotated[
+    tuple[Condition, ...],
+    Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+]
+"""Conditions by type, each type once."""
 
 
 def with_condition(

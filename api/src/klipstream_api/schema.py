@@ -9,7 +9,9 @@ Schema = dict[str, Any]
 _KEPT = (
     "type", "format", "description", "default", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength",
     "minItems", "maxItems", "maxProperties", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations",
+    "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
 )  # fmt: skip
+_TRANSLATED = ("const", "items", "properties", "required", "additionalProperties", "$defs")
 
 
 class NotStructural(ValueError):
@@ -24,6 +26,8 @@ def structural_schema(model: type[BaseModel]) -> Schema:
 
 def _convert(node: Schema, definitions: dict[str, Schema], where: str) -> Schema:
     node = _resolve(node, definitions, where)
+    if unknown := sorted(set(node) - {*_KEPT, *_TRANSLATED}):
+        raise NotStructural(f"{where}: {', '.join(unknown)} would be lost: bound the field in another way")
     schema = {key: node[key] for key in _KEPT if key in node}
     if schema.get("default", 0) is None:
         del schema["default"]
@@ -38,6 +42,8 @@ def _convert(node: Schema, definitions: dict[str, Schema], where: str) -> Schema
         schema["items"] = _convert(node["items"], definitions, f"{where}[]")
     elif kind == "object":
         if "properties" in node:
+            if "additionalProperties" in node:
+                raise NotStructural(f"{where}: properties and additionalProperties exclude each other")
             properties = node["properties"].items()
             schema["properties"] = {name: _convert(child, definitions, f"{where}.{name}") for name, child in properties}
             if node.get("required"):
@@ -53,7 +59,7 @@ def _convert(node: Schema, definitions: dict[str, Schema], where: str) -> Schema
 
 def _resolve(node: Schema, definitions: dict[str, Schema], where: str) -> Schema:
     """Inline a reference and take null out of a union; what stands beside them (description, default) wins."""
-    beside = {key: value for key, value in node.items() if key not in ("$ref", "anyOf", "allOf", "title")}
+    beside = {key: value for key, value in node.items() if key not in ("$ref", "anyOf", "title")}
     if "$ref" in node:
         return _resolve(definitions[node["$ref"].rpartition("/")[2]], definitions, where) | beside
     if "anyOf" in node:
