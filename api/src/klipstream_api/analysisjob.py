@@ -145,7 +145,7 @@ class Progress(WireModel):
     checkpoint: Annotated[str, Field(max_length=1024)] | None = None
     """Opaque value that the next attempt receives."""
     updated_at: Time
-    """When the worker posted it."""
+    """When the worker posted something new."""
 
 
 class Attempt(WireModel):
@@ -169,6 +169,33 @@ class Attempt(WireModel):
     """Exit code of the worker container."""
     message: Annotated[str, Field(max_length=1024)] | None = None
     """What happened, in a sentence."""
+    log_url: Annotated[str, Field(max_length=2048)] | None = None
+    """Where the end of its log was archived, if it failed and the queue has a results store."""
+
+
+class StopReason(StrEnum):
+    """Why the operator ends an attempt."""
+
+    CANCEL = "Cancel"
+    STALLED = "Stalled"
+    CLEARED_AS_STUCK = "ClearedAsStuck"
+    START_FAILED = "StartFailed"
+    UNSCHEDULABLE = "Unschedulable"
+
+
+class Stop(WireModel):
+    """The operator's decision to end an attempt, kept so that a successor goes on with it."""
+
+    attempt: int
+    """The attempt that is ended."""
+    reason: StopReason
+    """Cancel, Stalled, ClearedAsStuck, StartFailed or Unschedulable."""
+    detail: Annotated[str, Field(max_length=128)] = ""
+    """One CamelCase word, such as ImagePullBackOff."""
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """What was seen, and what to do."""
+    at: Time
+    """When it was decided."""
 
 
 class AnalysisJobStatus(WireModel):
@@ -196,12 +223,18 @@ class AnalysisJobStatus(WireModel):
     """The last five attempts, oldest first."""
     progress: Progress | None = None
     """Progress of the current or last attempt."""
+    stop: Stop | None = None
+    """Why the current attempt is being ended by the operator."""
+    effective_priority: Priority | None = None
+    """The priority that aging raised the waiting job to, where the queue has aging."""
     next_attempt_at: Time | None = None
     """When a job in BackingOff re-enters the backlog."""
     started_at: Time | None = None
     """When the current or last attempt began."""
     finished_at: Time | None = None
     """When the job reached a final phase."""
+    announced_at: Time | None = None
+    """When the webhook relay had announced the final phase to every endpoint, or had given up on them."""
     result_url: Annotated[str, Field(max_length=2048)] | None = None
     """Where the results are."""
     failure_fingerprint: Annotated[str, Field(max_length=64)] | None = None

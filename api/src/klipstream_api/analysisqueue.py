@@ -11,6 +11,9 @@ from klipstream_api.phases import Priority
 
 MAX_CONCURRENT_JOBS_BOUND = 1000
 HEAD_LENGTH = 20
+SHORTAGES_AT_MOST = 8
+DEAD_LETTER_GROUPS_AT_MOST = 20
+REPLAYS_KEPT = 8
 # A file URL becomes a mount path, which must not be the root and must not hold a colon.
 RESULTS_URL = r"^(file:///[^\x00-\x20\x7f/:][^\x00-\x20\x7f:]*|(s3|gs|az)://[^\x00-\x20\x7f/][^\x00-\x20\x7f]*)$"
 LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
@@ -92,7 +95,27 @@ class Stall(WireModel):
     """When a running attempt counts as stalled."""
 
     no_progress_seconds: Seconds | None = None
-    """Seconds without progress; off where absent."""
+    """Seconds in which neither percentage, stage, message nor checkpoint changes; off where absent."""
+
+
+class Aging(WireModel):
+    """Waiting jobs rise in priority, so that a stream of higher ones cannot starve them for ever."""
+
+    every_seconds: Seconds
+    """Seconds of waiting for each level that a job rises."""
+    up_to: Priority = Priority.HIGH
+    """The level at which it stops; a job that was submitted above it stays where it is."""
+
+
+class Capacity(WireModel):
+    """What happens to attempts that the cluster has no room for."""
+
+    unschedulable_seconds: Annotated[int, Field(ge=1, le=86_400)] = 30
+    """Seconds that a pod may find no node before its job gives the slot back."""
+    probe_seconds: Annotated[int, Field(ge=1, le=86_400)] = 15
+    """Seconds before one job tries again; doubled with each try that finds no node."""
+    probe_at_most_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
+    """The longest pause between two tries."""
 
 
 class ResourceBounds(WireModel):
@@ -125,12 +148,24 @@ class AnalysisQueueSpec(WireModel):
     """The largest resources a job may ask for."""
     results: Results | None = None
     """Where results and checkpoints go."""
+    reserved_slots: (
+        Annotated[dict[str, Annotated[int, Field(ge=0, le=MAX_CONCURRENT_JOBS_BOUND)]], Field(max_length=3)] | None
+    ) = None
+    """Slots by priority (URGENT, HIGH, NORMAL) that no lower priority takes; none where absent."""
+    aging: Aging | None = None
+    """Starvation guard; off where absent, since strict priority is the promise."""
     retention: Retention = Retention()
     """How long finished jobs are kept."""
     stall: Stall = Stall()
     """When a running attempt counts as stalled."""
     node_lost: NodeLost = NodeLost()
     """What happens when a node stops answering."""
+    capacity: Capacity = Capacity()
+    """What happens when the cluster has no room."""
+    start_deadline_seconds: Seconds = 300
+    """Seconds that a worker's container may fail to start (image, configuration) before the attempt fails."""
+    cancel_grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 10
+    """Seconds that a worker which posts progress has to end by itself once it is told to cancel."""
 
 
 class Admitted(WireModel):
@@ -150,7 +185,7 @@ class QueueHeadEntry(WireModel):
     name: Annotated[str, Field(max_length=253)]
     """Name of the AnalysisJob."""
     priority: Priority
-    """Its priority."""
+    """Its priority, raised by aging where that is on."""
     queued_at: Time | None = None
     """When it was accepted."""
 
@@ -166,6 +201,10 @@ class Totals(WireModel):
     """Jobs that were cancelled while an attempt held a slot."""
     retried: int = 0
     """Attempts that were followed by another."""
+    started: int = 0
+    """Attempts that were given a slot."""
+    wait_seconds: float = 0.0
+    """Time that these waited for their slot since they were accepted or due again, together, in seconds."""
     run_seconds: float = 0.0
     """Run time of all succeeded attempts together, in seconds."""
 
@@ -177,6 +216,95 @@ class RunTimes(WireModel):
     """The job type; empty for jobs that name none."""
     buckets: Annotated[dict[str, int], Field(max_length=256)]
     """Count by bucket number; bucket n holds run times around 1.1 to the power of n seconds."""
+
+
+class OperationName(StrEnum):
+    """Administrative operations, asked for by annotations of the queue."""
+
+    CLEAR = "Clear"
+    CLEAR_STUCK = "ClearStuck"
+    RECONCILE = "Reconcile"
+    RESTART = "Restart"
+    REPLAY = "Replay"
+
+
+class Operation(WireModel):
+    """The last request of one administrative operation, and what it did."""
+
+    name: OperationName
+    """Clear, ClearStuck, Reconcile, Restart or Replay."""
+    request: Annotated[str, Field(max_length=256)]
+    """Value of the annotation that asked for it; another value asks again."""
+    at: Time
+    """When it was acted on."""
+    count: int = 0
+    """Jobs, attempts or objects that it concerned."""
+    message: Annotated[str, Field(max_length=512)] = ""
+    """What it did, or why it was refused."""
+
+
+class CapacityShortage(WireModel):
+    """Jobs of one size that the cluster has no room for at the moment."""
+
+    shape: Annotated[str, Field(max_length=64)]
+    """Which jobs: "default", or a short hash of spec.resources for those that have resources of their own."""
+    since: Time
+    """When the first of them found no node."""
+    missing: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=8)] = ()
+    """Resources that the scheduler named, such as cpu and memory."""
+    message: Annotated[str, Field(max_length=512)] = ""
+    """The scheduler's words."""
+    tries: int = 0
+    """Attempts that found no node in a row."""
+    next_try_at: Time
+    """When one job tries again."""
+    trying: Annotated[str, Field(max_length=64)] | None = None
+    """Uid of the AnalysisJob that tries now."""
+
+
+class DeadLetterGroup(WireModel):
+    """Dead letters that failed alike."""
+
+    fingerprint: Annotated[str, Field(max_length=64)]
+    """What they share; also in their status.failureFingerprint."""
+    count: int
+    """How many there are."""
+    reason: Annotated[str, Field(max_length=128)] = ""
+    """Reason of the last attempt of one of them."""
+    message: Annotated[str, Field(max_length=512)] = ""
+    """Message of the last attempt of one of them."""
+    example: Annotated[str, Field(max_length=253)] = ""
+    """Name of that one."""
+
+
+class ReplayState(StrEnum):
+    """Where a replay of a whole group stands."""
+
+    CANARY = "Canary"
+    RELEASING = "Releasing"
+    FINISHED = "Finished"
+    STOPPED = "Stopped"
+
+
+class GroupReplay(WireModel):
+    """The replay of a group of dead letters: one goes first, the others follow only if it succeeds."""
+
+    fingerprint: Annotated[str, Field(max_length=64)]
+    """The group."""
+    requested_at: Time
+    """When it was asked for; dead letters that came later are left alone."""
+    state: ReplayState
+    """Canary, Releasing, Finished or Stopped."""
+    canary: Annotated[str, Field(max_length=253)]
+    """Name of the job that goes first."""
+    canary_uid: Annotated[str, Field(max_length=64)] = Field(alias="canaryUID")
+    """Its uid."""
+    canary_replay: int
+    """The spec.replay that it was given."""
+    released: int = 0
+    """Jobs that followed it."""
+    message: Annotated[str, Field(max_length=512)] = ""
+    """What happened, in a sentence."""
 
 
 class AnalysisQueueStatus(WireModel):
@@ -210,8 +338,28 @@ class AnalysisQueueStatus(WireModel):
     """Counts since the queue exists."""
     run_times: Annotated[tuple[RunTimes, ...], Field(max_length=16)] = ()
     """Run times by type, for estimates."""
+    operations: Annotated[
+        tuple[Operation, ...],
+        Field(
+            max_length=8,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = ()
+    """Administrative requests and what became of them, the last one of each kind."""
+    capacity: Annotated[
+        tuple[CapacityShortage, ...],
+        Field(
+            max_length=SHORTAGES_AT_MOST,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["shape"]},
+        ),
+    ] = ()
+    """What the cluster has no room for at the moment."""
+    dead_letter_groups: Annotated[tuple[DeadLetterGroup, ...], Field(max_length=DEAD_LETTER_GROUPS_AT_MOST)] = ()
+    """Dead letters by fingerprint, the largest groups first."""
+    replays: Annotated[tuple[GroupReplay, ...], Field(max_length=REPLAYS_KEPT)] = ()
+    """Replays of whole groups, the latest last."""
     conditions: Conditions = ()
-    """Ready, Drained, Full."""
+    """Ready, Drained, Full, CapacityAvailable."""
 
 
 class AnalysisQueue(WireModel):

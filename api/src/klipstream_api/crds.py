@@ -105,6 +105,14 @@ QUEUE_SPEC_RULES = [
         "accepts needs types or priorities; leave it out for a queue that takes what no other queue accepts",
     ),
     *(_keys(field) for field in ("labels", "annotations")),
+    _rule(
+        "!has(self.reservedSlots) || self.reservedSlots.all(priority, priority in ['URGENT', 'HIGH', 'NORMAL'])",
+        "reservedSlots names URGENT, HIGH or NORMAL: a slot kept for LOW would be kept from nobody",
+    ),
+    _rule(
+        "!has(self.capacity) || self.capacity.probeSeconds <= self.capacity.probeAtMostSeconds",
+        "capacity.probeSeconds is the first pause and cannot exceed probeAtMostSeconds, the longest one",
+    ),
 ]
 
 
