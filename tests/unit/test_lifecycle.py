@@ -9,6 +9,7 @@ from klipstream_api import AnalysisJob, AnalysisQueue, Phase
 from klipstream_operator import statuses
 from klipstream_operator.failures import classify
 from klipstream_operator.lifecycle import FailLostPod, Launch, ReadLive, Step, Suspend, Wait, WriteStatus, next_step
+from klipstream_operator.transitions import Transition
 from klipstream_operator.workload import AttemptView, JobView, PodView, Termination
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -45,7 +46,7 @@ def pod(phase: str = "Running", **changes: Any) -> PodView:
     values: dict[str, Any] = {
         "uid": "p1", "name": "p", "namespace": "n", "resource_version": 4, "job_uid": UID, "attempt": 1,
         "owner_uid": "j1", "phase": phase, "reason": "", "message": "", "deleted_at": None, "node_name": "node",
-        "running_since": NOW, "termination": None, "disruption": None, "unschedulable": None, "waiting": None,
+        "running_since": NOW, "termination": None, "disruption": None, "unschedulable": None,
     }  # fmt: skip
     return PodView(**values | changes)
 
@@ -102,42 +103,42 @@ def test_step(name: str, of: AnalysisJob, reserved: set[int], looks: AttemptView
 @pytest.mark.parametrize(
     ("name", "of", "reserved", "looks", "phase", "transition"),
     [
-        ("its Job exists", job(), {1}, view(kube_job()), Phase.STARTING, "started"),
+        ("its Job exists", job(), {1}, view(kube_job()), Phase.STARTING, Transition.STARTED),
         ("a silent worker counts as running", job(running("Starting")), {1},
-         view(kube_job(), pod(running_since=NOW - timedelta(seconds=5))), Phase.RUNNING, "running"),
+         view(kube_job(), pod(running_since=NOW - timedelta(seconds=5))), Phase.RUNNING, Transition.RUNNING),
         ("the pod's end decides, not the Job's condition", job(running()), {1}, view(kube_job(), ended(0)),
-         Phase.SUCCEEDED, "succeeded"),
+         Phase.SUCCEEDED, Transition.SUCCEEDED),
         ("a Job may be complete without a pod left", job(running()), {1},
-         view(kube_job(conditions={"Complete": ""}, pods_left=0)), Phase.SUCCEEDED, "succeeded"),
+         view(kube_job(conditions={"Complete": ""}, pods_left=0)), Phase.SUCCEEDED, Transition.SUCCEEDED),
         ("a transient failure backs off", job(running()), {1}, view(kube_job(), ended(1)), Phase.BACKING_OFF,
-         "attempt failed: Transient"),
+         Transition.RETRYING),
         ("a cancel that comes too late loses", job(running(), cancel=True), {1}, view(SUSPENDED, ended(0)),
-         Phase.SUCCEEDED, "succeeded"),
+         Phase.SUCCEEDED, Transition.SUCCEEDED),
         ("a stopped attempt is cancelled", job(running(), cancel=True), {1}, view(SUSPENDED), Phase.CANCELLED,
-         "cancelled"),
-        ("a waiting job is cancelled at once", job(cancel=True), set(), None, Phase.CANCELLED, "cancelled"),
+         Transition.CANCELLED),
+        ("a waiting job is cancelled at once", job(cancel=True), set(), None, Phase.CANCELLED, Transition.CANCELLED),
         ("an occupied name lets go of a cancelled one", job(cancel=True), {1}, view(SUSPENDED), Phase.CANCELLED,
-         "cancelled"),
+         Transition.CANCELLED),
         ("the first lost attempt is repeated at once", job(running()), {1}, view(None, gone=True), Phase.QUEUED,
-         "attempt failed: Infrastructure"),
+         Transition.RETRYING),
         ("a due retry waits again", job(running("BackingOff", nextAttemptAt="2026-01-02T03:04:05Z")), set(), None,
-         Phase.QUEUED, "retry due"),
+         Phase.QUEUED, Transition.RETRY_DUE),
         ("a replay waits again", job({"phase": "Failed", "attempt": 4}, replay=1), set(), None, Phase.QUEUED,
-         "replayed"),
+         Transition.REPLAYED),
         ("no retry is left", job(running(retries=3)), {1}, view(kube_job(), ended(1)), Phase.FAILED,
-         "attempt failed: Transient"),
+         Transition.DEAD_LETTERED),
         ("a deadline burns a retry", job(running()), {1},
-         view(kube_job(), pod("Failed", reason="DeadlineExceeded")), Phase.BACKING_OFF, "attempt failed: Timeout"),
+         view(kube_job(), pod("Failed", reason="DeadlineExceeded")), Phase.BACKING_OFF, Transition.RETRYING),
         ("memory ran out", job(running()), {1}, view(kube_job(), ended(137, "OOMKilled")), Phase.BACKING_OFF,
-         "attempt failed: OutOfMemory"),
+         Transition.RETRYING),
         ("an eviction for disk burns a retry", job(running()), {1}, view(kube_job(), pod("Failed", reason="Evicted")),
-         Phase.BACKING_OFF, "attempt failed: DiskFull"),
+         Phase.BACKING_OFF, Transition.RETRYING),
         ("a disruption burns none", job(running()), {1}, view(kube_job(), ended(137, disruption="Preempted")),
-         Phase.QUEUED, "attempt failed: Infrastructure"),
+         Phase.QUEUED, Transition.RETRYING),
     ],
 )  # fmt: skip
 def test_status(
-    name: str, of: AnalysisJob, reserved: set[int], looks: AttemptView | None, phase: Phase, transition: str
+    name: str, of: AnalysisJob, reserved: set[int], looks: AttemptView | None, phase: Phase, transition: Transition
 ) -> None:
     decided = step(of, reserved, looks)
     assert isinstance(decided, WriteStatus), (name, decided)

@@ -202,9 +202,9 @@ class Totals(WireModel):
     retried: int = 0
     """Attempts that were followed by another."""
     started: int = 0
-    """Attempts that were given a slot."""
+    """Jobs whose first attempt was given a slot."""
     wait_seconds: float = 0.0
-    """Time that these waited for their slot since they were accepted or due again, together, in seconds."""
+    """Time that these had waited for it since they were accepted, together, in seconds."""
     run_seconds: float = 0.0
     """Run time of all succeeded attempts together, in seconds."""
 
@@ -235,8 +235,8 @@ class Operation(WireModel):
     """Clear, ClearStuck, Reconcile, Restart or Replay."""
     request: Annotated[str, Field(max_length=256)]
     """Value of the annotation that asked for it; another value asks again."""
-    at: Time
-    """When it was acted on."""
+    at: Time | None = None
+    """When it was last acted on; a refused request leaves it as it was."""
     count: int = 0
     """Jobs, attempts or objects that it concerned."""
     message: Annotated[str, Field(max_length=512)] = ""
@@ -301,8 +301,10 @@ class GroupReplay(WireModel):
     """Its uid."""
     canary_replay: int
     """The spec.replay that it was given."""
+    jobs: int = 1
+    """Dead letters in the group when it was asked for, the canary included."""
     released: int = 0
-    """Jobs that followed it."""
+    """Jobs that followed the canary."""
     message: Annotated[str, Field(max_length=512)] = ""
     """What happened, in a sentence."""
 

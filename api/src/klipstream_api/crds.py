@@ -150,7 +150,8 @@ def analysis_job_crd() -> dict[str, Any]:
     spec, status = structural_schema(AnalysisJobSpec), structural_schema(AnalysisJobStatus)
     spec["x-kubernetes-validations"] = JOB_SPEC_RULES
     status["x-kubernetes-validations"] = JOB_STATUS_RULES
-    status["default"] = {"phase": "Queued"}
+    # The API server tries the rules on the default as it stands here, before the defaults within it are filled in.
+    status["default"] = {"phase": "Queued", "attempt": 0, "observedReplay": 0}
     selectable = (".status.phase", ".status.queueName", ".spec.priority", ".spec.videoId")
     version = {
         "additionalPrinterColumns": JOB_COLUMNS,

@@ -19,6 +19,7 @@ RECONCILE_ANNOTATION = f"{GROUP}/reconcile"
 RESTART_ANNOTATION = f"{GROUP}/restart"
 REPLAY_ANNOTATION = f"{GROUP}/replay"
 FENCED_ANNOTATION = f"{GROUP}/fenced"
+TEMPLATE_ANNOTATION = f"{GROUP}/template"
 
 WORKER_CONTAINER = "worker"
 PROGRESS_AUDIENCE = "klipstream-progress"

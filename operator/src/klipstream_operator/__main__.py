@@ -4,18 +4,22 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 
 import kopf
 
 from klipstream_kube import ApiError, Client, ConfigurationError, LeaseLost, Unreachable, load_connection
+from klipstream_operator.admission import RestartRequested
 from klipstream_operator.handlers import make_registry
 from klipstream_operator.runtime import Runtime
 from klipstream_operator.settings import BadSetting, Settings
 
 log = logging.getLogger("klipstream_operator")
 RETRY_SECONDS = 3
+RESTART = 64
+"""Stands for a requested restart among the exit codes inside this process; nobody outside sees it."""
 
 
 async def wait_for_api_server(client: Client, stop: asyncio.Event) -> None:
@@ -69,6 +73,9 @@ def _report(error: object) -> int:
         return 0
     if isinstance(error, BaseExceptionGroup):
         return max(_report(inner) for inner in error.exceptions)
+    if isinstance(error, RestartRequested):
+        log.warning("%s asked for a restart: everything is forgotten and read again", error)
+        return RESTART
     if isinstance(error, LeaseLost):
         log.error("The Lease was lost, so this replica stops and starts anew: %s", error)
         return 1
@@ -91,7 +98,11 @@ def main() -> int:
     logging.getLogger("klipstream_operator").setLevel(settings.log_level)
     gc.set_threshold(50_000, 20, 50)
     try:
-        return asyncio.run(operate(settings))
+        code = asyncio.run(operate(settings))
+        if code == RESTART:
+            # The same process id, and nothing of the old memory.
+            os.execv(sys.executable, [sys.executable, "-m", "klipstream_operator"])  # noqa: S606 - no shell wanted
+        return code
     except ConfigurationError as error:
         print(f"klipstream-operator: {error}", file=sys.stderr)
         return 2

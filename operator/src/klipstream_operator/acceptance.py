@@ -9,8 +9,10 @@ from klipstream_api import AnalysisJob, AnalysisJobStatus, Phase, QueueMode
 from klipstream_api.meta import condition, with_condition
 from klipstream_kube import ApiError, Unreachable
 from klipstream_operator import statuses
+from klipstream_operator.bounds import excess
 from klipstream_operator.status_writer import StatusWriter
 from klipstream_operator.store import QueueKey, Store, version
+from klipstream_operator.transitions import Transition
 from klipstream_queueing.routing import route
 
 log = logging.getLogger(__name__)
@@ -42,8 +44,19 @@ def decide(job: AnalysisJob, store: Store, waiting: dict[QueueKey, int], now: da
             f" {queue.spec.max_queue_size}. Submit again later, or raise maxQueueSize."
         )
         return statuses.rejected(job, name, "QueueFull", message, now)
+    if (beyond := excess(job, queue)) is not None:
+        message = f"The job asks for too much: {beyond}. Submit it with less, or raise resourceBounds.max of the queue."
+        return statuses.rejected(job, name, "ResourcesOutOfBounds", message, now)
     waiting[key] += 1
     return statuses.accepted(job, name, now)
+
+
+def _transition(status: AnalysisJobStatus) -> Transition:
+    if status.phase is Phase.REJECTED:
+        return Transition.REJECTED
+    if status.phase is Phase.CANCELLED:
+        return Transition.CANCELLED
+    return Transition.HELD_UP if status.sequence is None else Transition.ACCEPTED
 
 
 def _no_queue(job: AnalysisJob, name: str | None, now: datetime) -> AnalysisJobStatus:
@@ -99,7 +112,7 @@ class Acceptance:
         async def write(job: AnalysisJob, status: AnalysisJobStatus) -> None:
             async with limit:
                 try:
-                    await self.writer.write(job, status, "rejected" if status.phase is Phase.REJECTED else "accepted")
+                    await self.writer.write(job, status, _transition(status))
                 except (ApiError, Unreachable) as error:
                     log.warning("AnalysisJob %s/%s: acceptance is tried again: %s",
                                 job.metadata.namespace, job.metadata.name, error)  # fmt: skip

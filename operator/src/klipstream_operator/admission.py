@@ -4,19 +4,27 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
 
 from pydantic import ValidationError
 
-from klipstream_api import FINISHED_PHASES, Admitted, AnalysisJob, AnalysisQueue, AnalysisQueueStatus, names
+from klipstream_api import Admitted, AnalysisJob, AnalysisQueue, AnalysisQueueStatus, OperationName, names
+from klipstream_api.phases import ACTIVE_PHASES
 from klipstream_kube import JOBS, PODS, ApiError, Client, Conflict, NotFound, Unreachable
+from klipstream_operator.administration import Answer, answer
+from klipstream_operator.capacity import next_try, open_lanes
 from klipstream_operator.leadership import Fence
+from klipstream_operator.operations import pending
 from klipstream_operator.patches import status_patch
-from klipstream_operator.queue_status import fold, free_slots
+from klipstream_operator.queue_status import active_by_priority, fold, free_slots
 from klipstream_operator.status_writer import ANALYSIS_JOBS, ANALYSIS_QUEUES
+from klipstream_operator.statuses import next_attempt
 from klipstream_operator.store import QueueKey, Store
 from klipstream_operator.turnstile import Turnstile
 from klipstream_operator.workload import AttemptView, view_job, view_pod
 from klipstream_queueing.order import Rank
+from klipstream_queueing.slots import take_first
 
 log = logging.getLogger(__name__)
 COUNTERS_EVERY_SECONDS = 2.0
@@ -40,6 +48,17 @@ def take_queue(obj: dict[str, object], store: Store, client: Client) -> Analysis
     return queue
 
 
+class RestartRequested(Exception):
+    """An administrator asked the operator to forget what it knows; the message names the queue."""
+
+
+class Orders(Protocol):
+    """What a queue's writer asks of others."""
+
+    def reconcile(self, key: QueueKey, done: Callable[[int], None]) -> None:
+        """Sweep the queue's namespace soon, then say how many objects had been missed."""
+
+
 @dataclass(slots=True)
 class QueueWriter:
     """The only writer of one AnalysisQueue's status."""
@@ -49,7 +68,11 @@ class QueueWriter:
     store: Store
     turnstile: Turnstile
     fence: Fence
+    orders: Orders
     dirty: asyncio.Event = field(default_factory=asyncio.Event)
+    _reconciling: tuple[str, int | None] | None = None
+    """The request to reconcile that is being carried out, and what its sweep mended once it is done."""
+    _next_try: asyncio.TimerHandle | None = None
     _written_at: float = 0.0
     _counters_due: asyncio.TimerHandle | None = None
 
@@ -61,6 +84,7 @@ class QueueWriter:
             try:
                 while self.key in self.store.queues and await self.turn():
                     pass
+                self._look_again(self.client.now())
             except (ApiError, Unreachable) as error:
                 log.warning("AnalysisQueue %s/%s: tried again in %s s: %s", *self.key, RETRY_SECONDS, error)
                 asyncio.get_running_loop().call_later(RETRY_SECONDS, self.dirty.set)
@@ -72,35 +96,97 @@ class QueueWriter:
             return await self._initialize(queue)
         # 1. Slots whose attempt is over and settled.
         released = [entry for entry in queue.status.admitted if self.store.releasable(entry.uid, entry.attempt)]
-        # 2. The jobs that come first take the free ones; assumed until the write is known to have happened.
-        picked = self.store.backlogs[self.key].pop_first(free_slots(queue, len(released)))
+        now = self.client.now()
+        # 2. What administrators ask for. Nothing is reserved in the write that clears the queue.
+        asked = answer(queue, self.store, self._repaired(queue), now)
+        free = 0 if OperationName.CLEAR in asked.outcomes else free_slots(queue, len(released))
+        # 3. The jobs that come first take the free ones; assumed until the write is known to have happened.
+        picked = self._pick(queue, free, released, now)
         self.store.assumed.update(rank.uid for rank in picked)
         try:
             chosen = self.turnstile.allowed(self.key, picked)
             reserved = [self._reservation(rank) for rank in chosen]
-            # 3. One write for all of it; counters alone wait for their turn.
-            status = fold(queue, self.store, released, reserved, self.client.now())
+            # 4. One write for all of it; counters alone wait for their turn.
+            status = fold(queue, self.store, released, reserved, asked, now)
             if status == queue.status or (not released and not reserved and self._too_early(queue, status)):
                 return False
             with self.turnstile.reserving(self.key, chosen):
-                return await self._write(queue, status)
+                written = await self._write(queue, status)
+            self._act(queue, asked)
+            return written
         finally:
-            # 4. Confirmed ones are in the reservations now; the others go back to their places.
+            # 5. Confirmed ones are in the reservations now; the others go back to their places.
             now = self.client.now()
             for rank in picked:
                 self.store.assumed.discard(rank.uid)
                 self.store.refresh(rank.uid, now)
                 self.store.on_job(rank.uid)
 
+    def _pick(self, queue: AnalysisQueue, free: int, released: list[Admitted], now: datetime) -> list[Rank]:
+        """The jobs that come first, as far as higher priorities and the cluster's room let them."""
+        if free == 0:
+            return []
+        lanes: dict[str, str] = {}
+        return take_first(
+            self.store.backlogs[self.key],
+            free,
+            queue.spec.reserved_slots,
+            active_by_priority(queue, self.store, released),
+            open_lanes(queue, lanes, now),
+            lanes.__setitem__,
+        )
+
     def _reservation(self, rank: Rank) -> Admitted:
         job = self.store.jobs[rank.uid]
-        return Admitted(uid=job.uid, attempt=job.status.attempt + 1, name=job.metadata.name)
+        return Admitted(uid=job.uid, attempt=next_attempt(job.status), name=job.metadata.name)
+
+    def _repaired(self, queue: AnalysisQueue) -> int | None:
+        """What the sweep mended that a request to reconcile asked for; the first call for a request starts it."""
+        request = pending(queue).get(OperationName.RECONCILE)
+        if request is None:
+            return None
+        if self._reconciling is None or self._reconciling[0] != request:
+            self._reconciling = (request, None)
+            self.orders.reconcile(self.key, self._swept)
+        return self._reconciling[1]
+
+    def _swept(self, repaired: int) -> None:
+        if self._reconciling is not None:
+            self._reconciling = (self._reconciling[0], repaired)
+            self.dirty.set()
+
+    def _act(self, queue: AnalysisQueue, asked: Answer) -> None:
+        """What follows from an acknowledgement, once it is known to be written."""
+        written = self.store.queues.get(self.key)
+        if written is None or not asked.outcomes:
+            return
+        if any(name in pending(written) for name in asked.outcomes):
+            return
+        for name, outcome in asked.outcomes.items():
+            log.info("AnalysisQueue %s/%s: %s: %s", *self.key, name, outcome.message)
+        if OperationName.RESTART in asked.outcomes:
+            raise RestartRequested(f"AnalysisQueue {queue.metadata.namespace}/{queue.metadata.name}")
+
+    def _look_again(self, now: datetime) -> None:
+        """Wake up when the next job may try whether the cluster has room."""
+        queue = self.store.queues.get(self.key)
+        moment = next_try(queue) if queue is not None else None
+        if self._next_try is not None:
+            self._next_try.cancel()
+            self._next_try = None
+        if moment is not None and moment > now:
+            delay = (moment - now).total_seconds() + 0.001
+            self._next_try = asyncio.get_running_loop().call_later(delay, self.dirty.set)
 
     def _too_early(self, queue: AnalysisQueue, status: AnalysisQueueStatus) -> bool:
         """Counters and head are written at most every two seconds; a changed spec or condition at once."""
-        urgent = status.observed_generation != queue.status.observed_generation or [
-            (c.type, c.status) for c in status.conditions
-        ] != [(c.type, c.status) for c in queue.status.conditions]
+        urgent = (
+            status.observed_generation != queue.status.observed_generation
+            or status.operations != queue.status.operations
+            or [(r.fingerprint, r.state) for r in status.replays]
+            != [(r.fingerprint, r.state) for r in queue.status.replays]
+            or [(c.type, c.status) for c in status.conditions] != [(c.type, c.status) for c in queue.status.conditions]
+        )
         loop = asyncio.get_running_loop()
         wait = self._written_at + COUNTERS_EVERY_SECONDS - loop.time()
         if urgent or wait <= 0:
@@ -153,7 +239,7 @@ class QueueWriter:
             owner = by_uid.get(uid)
             unsettled = owner is not None and (
                 owner.status.attempt < attempt
-                or (owner.status.attempt == attempt and owner.status.phase not in FINISHED_PHASES)
+                or (owner.status.attempt == attempt and owner.status.phase in ACTIVE_PHASES)
             )
             if view.live_pods or not view.over or unsettled:
                 owner_name = owner.metadata.name if owner is not None else uid
@@ -182,6 +268,7 @@ class Admission:
     store: Store
     turnstile: Turnstile
     fence: Fence
+    orders: Orders
     _writers: dict[QueueKey, QueueWriter] = field(default_factory=dict)
     _start: Callable[[QueueWriter], object] | None = None
 
@@ -191,7 +278,9 @@ class Admission:
         if writer is None:
             if self._start is None or key not in self.store.queues:
                 return
-            writer = self._writers[key] = QueueWriter(key, self.client, self.store, self.turnstile, self.fence)
+            writer = self._writers[key] = QueueWriter(
+                key, self.client, self.store, self.turnstile, self.fence, self.orders
+            )
             self._start(writer)
         writer.dirty.set()
 

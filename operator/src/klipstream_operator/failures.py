@@ -4,9 +4,10 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 from klipstream_api import FailureClass
-from klipstream_operator.workload import AttemptView, PodView, Termination
+from klipstream_operator.workload import AttemptView, PodView, Termination, Waiting
 
 INFRASTRUCTURE_LOSSES_AT_MOST = 10
 
@@ -133,3 +134,95 @@ def _classify_pod(pod: PodView) -> Failure:
     if report.retryable is False:
         return Failure(FailureClass.PERMANENT, report.error_code or "WorkerError", message, exit_code)
     return Failure(FailureClass.TRANSIENT, report.error_code or ended.reason or "WorkerError", message, exit_code)
+
+
+@dataclass(frozen=True, slots=True)
+class StartProblem:
+    """What keeps a pod that has a node from starting its containers."""
+
+    reason: str
+    """The kubelet's word, such as ImagePullBackOff."""
+    message: str
+    """What the kubelet said, and what to do."""
+    hopeless: bool
+    """Only another worker template can help, so waiting is of no use."""
+    since: datetime
+    """When the pod was given its node: waiting for one does not count."""
+
+
+# Kubernetes 1.34: pkg/kubelet/images/types.go, kuberuntime_container.go, sync_result.go and cri-api's errors.go.
+_IMAGE = "Check the image's name, its registry and the pull secret in the queue's workerTemplate."
+_CONFIGURATION = "Check that the Secrets and ConfigMaps that the workerTemplate names exist with the keys it names."
+_RUNTIME = "Check command, mounts and security context in the queue's workerTemplate; the node's own log says more."
+_REMEDIES = {
+    "ErrImagePull": _IMAGE,
+    "ImagePullBackOff": _IMAGE,
+    "ImageInspectError": _IMAGE,
+    "InvalidImageName": "Correct the image's name in the queue's workerTemplate.",
+    "ErrImageNeverPull": "imagePullPolicy is Never and the node lacks the image: load it there, or change the policy.",
+    "RegistryUnavailable": "The registry does not answer; check it and the node's way to it.",
+    "SignatureValidationFailed": "Sign the image, or change the node's signature policy.",
+    "CreateContainerConfigError": _CONFIGURATION,
+}
+HOPELESS_STARTS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
+_ON_ITS_WAY = frozenset({"", "ContainerCreating", "PodInitializing"})
+
+
+def start_problem(pod: PodView, now: datetime) -> StartProblem | None:
+    """What keeps the pod's containers from starting; None while nothing is known to be wrong.
+
+    `now` stands in for `since` where the pod says neither when it was scheduled nor when it was created.
+    """
+    troubled = next((each for each in pod.waiting if each.reason not in _ON_ITS_WAY), None)
+    if troubled is None:
+        return None
+    return StartProblem(
+        reason=troubled.reason[:128],
+        message=_start_message(troubled, pod.node_name),
+        hopeless=troubled.reason in HOPELESS_STARTS,
+        since=pod.scheduled_at or pod.created_at or now,
+    )
+
+
+def _start_message(troubled: Waiting, node_name: str) -> str:
+    remedy = _REMEDIES.get(troubled.reason, _RUNTIME)
+    said = f": {troubled.message.strip()}" if troubled.message.strip() else ""
+    where = f"Container {troubled.container} does not start on node {node_name or '(none)'}: {troubled.reason}"
+    return f"{(where + said)[: 1022 - len(remedy)].rstrip('.')}. {remedy}"
+
+
+# Kubernetes 1.34: the reasons of pkg/scheduler/framework/plugins/*, in the words of a person; the first that fits wins.
+_SHORTAGES = tuple(
+    (re.compile(pattern), word)
+    for pattern, word in (
+        (r"Insufficient (\S+)", r"\1"),
+        (r"Too many pods", "pods"),
+        (r"(?i)persistentvolume|pvc\(s\)|volume|no available disk|free storage", "volume"),
+        (r"taint", "taints"),
+        (r"node affinity|requested node name|affinity terms conflict", "node affinity"),
+        (r"anti-affinity|pod affinity", "pod affinity"),
+        (r"topology spread", "topology spread"),
+        (r"free ports", "ports"),
+        (r"were unschedulable|unknown conditions|no nodes available", "schedulable nodes"),
+        (r"(?i)resource ?claim|device|allocate|cannot fit resource", "devices"),
+        (r"scheduling gates", "scheduling gates"),
+    )
+)
+
+
+def missing_resources(message: str) -> tuple[str, ...]:
+    """What the scheduler misses, from its message on an unschedulable pod, each once and in its order.
+
+    "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). preemption: ..." gives
+    ("cpu", "taints"). At most 8 words of at most 64 characters; () where the message says nothing known.
+    """
+    # What follows tells why neither devices to be freed nor preemption helps, in the same words.
+    filters = re.split(r" (?:no new claims to deallocate|still not schedulable|preemption:)", message)[0]
+    said = re.sub(r"^0/\d+ nodes are available: ", "", filters)
+    found: dict[str, None] = {}
+    for part in re.split(r", (?=\d+ )", said):
+        for pattern, word in _SHORTAGES:
+            if match := pattern.search(part):
+                found[match.expand(word).rstrip(".")[:64]] = None
+                break
+    return tuple(found)[:8]

@@ -1,6 +1,7 @@
 """The Kubernetes Job of one attempt, built from the queue's worker template (pure)."""
 
 import copy
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ def make_job(
     A suspended one runs nothing: it occupies the name, so that a late create of another operator fails.
     The time limit stands on the pod and not on the Job, so that waiting for a node does not count.
     """
+    pod_spec = _pod_spec(job, queue, attempt, contract)
     labels = {
         names.JOB_UID_LABEL: job.uid,
         names.ATTEMPT_LABEL: str(attempt),
@@ -43,7 +45,10 @@ def make_job(
             "name": attempt_job_name(job.uid, attempt),
             "namespace": job.metadata.namespace,
             "labels": labels,
-            "annotations": {names.JOB_NAME_LABEL: job.metadata.name},
+            "annotations": {
+                names.JOB_NAME_LABEL: job.metadata.name,
+                names.TEMPLATE_ANNOTATION: _digest(pod_spec),
+            },
             "ownerReferences": [
                 {
                     "apiVersion": names.API_VERSION,
@@ -66,10 +71,15 @@ def make_job(
                     "labels": (queue.spec.worker_template.labels or {}) | labels,
                     "annotations": _annotations(job, queue, contract),
                 },
-                "spec": _pod_spec(job, queue, attempt, contract),
+                "spec": pod_spec,
             },
         },
     }
+
+
+def _digest(pod_spec: dict[str, Any]) -> str:
+    """Tells whether a suspended Job still is what would be made today."""
+    return hashlib.sha256(json.dumps(pod_spec, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _annotations(job: AnalysisJob, queue: AnalysisQueue, contract: WorkerContract) -> dict[str, str]:

@@ -12,15 +12,24 @@ from klipstream_api import (
     AnalysisJob,
     AnalysisJobStatus,
     AnalysisQueue,
+    OperationName,
     Phase,
     Progress,
+    QueueMode,
+    Stop,
 )
 from klipstream_api.phases import ACTIVE_PHASES
-from klipstream_operator import statuses
-from klipstream_operator.failures import classify
-from klipstream_operator.limits import limits_of
+from klipstream_operator import statuses, stops
+from klipstream_operator.failures import classify, missing_resources
+from klipstream_operator.limits import limits_of, spec_of
+from klipstream_operator.operations import cleared, last_done
+from klipstream_operator.transitions import Transition
 from klipstream_operator.workload import AttemptView, PodView
+from klipstream_queueing.aging import aged_priority, next_rise
+from klipstream_queueing.order import priority_of
 
+UNREACHABLE_SECONDS = 60
+"""A pod that takes longer than that to end is on a node that does not answer, if somebody says so by clear-stuck."""
 RUNNING_AFTER_SECONDS = 5
 """A worker that posts no progress counts as running after that long; shorter runs save the write."""
 
@@ -49,6 +58,22 @@ class Suspend:
 
 
 @dataclass(frozen=True, slots=True)
+class Resume:
+    """Let a suspended attempt go on under its new reservation, unless its template is no longer the right one."""
+
+    attempt: int
+    job_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FenceOff:
+    """Mark a suspended Job, so that a resume that was decided before meets a conflict (design rule 2)."""
+
+    attempt: int
+    job_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReadLive:
     """Ask the API server for the attempt's Job and pods before believing that they are gone."""
 
@@ -64,13 +89,13 @@ class FailLostPod:
 
 @dataclass(frozen=True, slots=True)
 class WriteStatus:
-    """Write a status; `transition` names it in logs."""
+    """Write a status."""
 
     status: AnalysisJobStatus
-    transition: str
+    transition: Transition
 
 
-Step = Wait | Launch | Suspend | ReadLive | FailLostPod | WriteStatus
+Step = Wait | Launch | Suspend | Resume | FenceOff | ReadLive | FailLostPod | WriteStatus
 
 
 def next_step(
@@ -95,20 +120,24 @@ def next_step(
     if status.phase not in ACTIVE_PHASES and (doubtful := _doubtful(reserved, status.attempt, seen)) is not None:
         return ReadLive(doubtful)
     if status.phase in FINISHED_PHASES:
-        return _replay(job, reserved, now)
+        return _replay(job, queue, reserved, now)
     if status.phase in ACTIVE_PHASES:
-        return _follow(job, queue, seen(status.attempt), progress, now)
+        return _follow(job, queue, reserved, seen(status.attempt), progress, now)
+    if statuses.resumable(status) and (step := _go_on(job, status.attempt in reserved, seen(status.attempt), now)):
+        return step
     if job.spec.cancel:
-        return WriteStatus(statuses.cancelled(job, now, "The job was cancelled before it ran."), "cancelled")
+        return WriteStatus(statuses.cancelled(job, now, "The job was cancelled before it ran."), Transition.CANCELLED)
+    if not reserved and cleared(job, queue):
+        message = "The queue was cleared while the job waited. Submit it again if it is still wanted."
+        return WriteStatus(statuses.cancelled(job, now, message, "QueueCleared"), Transition.CLEARED)
     if status.phase is Phase.BACKING_OFF:
         return _back_off(job, now)
     if unused is not None:
         view = seen(unused)
         if view.job is not None and view.job.owner_uid == job.uid:
-            return WriteStatus(statuses.started(job, unused, view.job.uid, now), "started")
+            return WriteStatus(statuses.started(job, unused, view.job.uid, now), Transition.STARTED)
         return Launch(unused)
-    not_before = job.spec.not_before
-    return Wait(not_before if not_before is not None and not_before > now else None)
+    return _wait_in_queue(job, queue, now)
 
 
 def _doubtful(reserved: frozenset[int], begun: int, seen: Callable[[int], AttemptView]) -> int | None:
@@ -131,16 +160,18 @@ def _give_up_unused(job: AnalysisJob, attempt: int, view: AttemptView, now: date
     if job.status.phase is Phase.QUEUED:
         pod = view.ended_pod
         if pod is not None and pod.phase == "Succeeded" and view.job is not None:
-            return WriteStatus(statuses.started(job, attempt, view.job.uid, now), "started")
-        return WriteStatus(statuses.cancelled(job, now, "The job was cancelled before it ran."), "cancelled")
+            return WriteStatus(statuses.started(job, attempt, view.job.uid, now), Transition.STARTED)
+        return WriteStatus(statuses.cancelled(job, now, "The job was cancelled before it ran."), Transition.CANCELLED)
     return Wait()
 
 
-def _replay(job: AnalysisJob, reserved: frozenset[int], now: datetime) -> Step:
+def _replay(job: AnalysisJob, queue: AnalysisQueue | None, reserved: frozenset[int], now: datetime) -> Step:
     """A finally failed job runs again when spec.replay was raised; only once its last slot is released."""
     if job.status.phase is not Phase.FAILED or job.spec.replay <= job.status.observed_replay or reserved:
         return Wait()
-    return WriteStatus(statuses.replayed(job, now), "replayed")
+    if spec_of(queue).mode is QueueMode.DRAINING:
+        return WriteStatus(statuses.replay_refused(job, now), Transition.REPLAY_REFUSED)
+    return WriteStatus(statuses.replayed(job, now), Transition.REPLAYED)
 
 
 def _back_off(job: AnalysisJob, now: datetime) -> Step:
@@ -148,38 +179,119 @@ def _back_off(job: AnalysisJob, now: datetime) -> Step:
     if due is not None and due > now:
         return Wait(due)
     status = job.status.model_copy(update={"phase": Phase.QUEUED, "next_attempt_at": None})
-    return WriteStatus(status, "retry due")
+    return WriteStatus(status, Transition.RETRY_DUE)
+
+
+def _wait_in_queue(job: AnalysisJob, queue: AnalysisQueue | None, now: datetime) -> Step:
+    """In the backlog: priority rises with aging, and notBefore comes."""
+    aging = spec_of(queue).aging
+    priority = aged_priority(job, aging, now)
+    if priority is not priority_of(job) or (aging is None and job.status.effective_priority is not None):
+        return WriteStatus(statuses.aged(job, priority), Transition.AGED)
+    moments = (job.spec.not_before, next_rise(job, aging, now))
+    return Wait(min((moment for moment in moments if moment is not None and moment > now), default=None))
+
+
+def _go_on(job: AnalysisJob, reserved: bool, view: AttemptView, now: datetime) -> Step | None:
+    """An attempt that had found no node: go on when it has a slot again. None where nothing has to be done for it."""
+    if view.job is None:
+        if not view.job_gone:
+            return ReadLive(job.status.attempt)
+        message = "The attempt's Kubernetes Job was deleted while the job waited; the next attempt takes over."
+        return WriteStatus(statuses.abandoned(job, "JobDeleted", message, now), Transition.SUPERSEDED)
+    if not reserved:
+        # Nobody reserved a slot for what runs here: a resume that came late.
+        return None if view.job.suspend else Suspend(job.status.attempt, view.job.name)
+    if job.spec.cancel:
+        if not view.job.suspend:
+            return Suspend(job.status.attempt, view.job.name)
+        if not view.over:
+            return Wait()
+        return None if view.job.fenced else FenceOff(job.status.attempt, view.job.name)
+    if view.job.suspend:
+        return Resume(job.status.attempt, view.job.name)
+    return WriteStatus(statuses.resumed(job, now), Transition.RESUMED)
 
 
 def _follow(
-    job: AnalysisJob, queue: AnalysisQueue | None, view: AttemptView, progress: Progress | None, now: datetime
+    job: AnalysisJob,
+    queue: AnalysisQueue | None,
+    reserved: frozenset[int],
+    view: AttemptView,
+    progress: Progress | None,
+    now: datetime,
 ) -> Step:
     """An attempt is under way: see it start, run and end."""
     status = job.status
+    stop = status.stop if status.stop is not None and status.stop.attempt == status.attempt else None
     if view.over:
-        return _settle(job, queue, view, progress, now)
+        return _settle(job, queue, reserved, view, stop, progress, now)
     if view.job is None and not view.live_pods:
         return ReadLive(status.attempt)
-    if job.spec.cancel and view.job is not None and not view.job.suspend:
-        return Suspend(status.attempt, view.job.name)
     waits: list[datetime] = []
+    if view.job is not None and not view.job.suspend:
+        verdict = _end(job, queue, view, stop, progress, now)
+        if not isinstance(verdict, Wait):
+            return verdict
+        if verdict.until is not None:
+            waits.append(verdict.until)
     for pod in view.live_pods:
         if pod.deleted_at is not None:
-            node_lost = limits_of(job, queue).node_lost
-            lost_at = pod.deleted_at + timedelta(seconds=node_lost.seconds)
-            if lost_at <= now and node_lost.release:
+            lost_at = _lost_at(job, queue, pod)
+            if lost_at <= now and limits_of(job, queue).node_lost.release:
                 return FailLostPod(pod)
             waits.append(lost_at)
         if status.phase is Phase.STARTING and pod.running_since is not None:
             running_at = pod.running_since + timedelta(seconds=RUNNING_AFTER_SECONDS)
             if running_at <= now:
-                return WriteStatus(status.model_copy(update={"phase": Phase.RUNNING}), "running")
+                return WriteStatus(statuses.running(job, None, now), Transition.RUNNING)
             waits.append(running_at)
     return Wait(min((moment for moment in waits if moment > now), default=None))
 
 
+def _lost_at(job: AnalysisJob, queue: AnalysisQueue | None, pod: PodView) -> datetime:
+    """When a terminating pod counts as lost with its node; clear-stuck does not wait as long."""
+    assert pod.deleted_at is not None
+    lost_at = pod.deleted_at + timedelta(seconds=limits_of(job, queue).node_lost.seconds)
+    asked = last_done(queue, OperationName.CLEAR_STUCK)
+    if asked is not None and asked >= pod.deleted_at + timedelta(seconds=UNREACHABLE_SECONDS):
+        return min(lost_at, asked)
+    return lost_at
+
+
+def _end(
+    job: AnalysisJob,
+    queue: AnalysisQueue | None,
+    view: AttemptView,
+    stop: Stop | None,
+    progress: Progress | None,
+    now: datetime,
+) -> Step:
+    """End the attempt if it was cancelled or has to be: first the decision in the status, then its Job."""
+    assert view.job is not None
+    suspend = Suspend(job.status.attempt, view.job.name)
+    if stop is not None:
+        due = stops.suspend_at(stop, queue)
+        return Wait(due) if due > now else suspend
+    if job.spec.cancel:
+        graceful = stops.cancel(job, queue, progress, now)
+        if graceful is None:
+            return suspend
+        return WriteStatus(statuses.stopping(job, graceful, now), Transition.STOPPING)
+    verdict = stops.judge(job, queue, view, progress, now)
+    if verdict.stop is not None:
+        return WriteStatus(statuses.stopping(job, verdict.stop, now), Transition.STOPPING)
+    return Wait(verdict.look_again)
+
+
 def _settle(
-    job: AnalysisJob, queue: AnalysisQueue | None, view: AttemptView, progress: Progress | None, now: datetime
+    job: AnalysisJob,
+    queue: AnalysisQueue | None,
+    reserved: frozenset[int],
+    view: AttemptView,
+    stop: Stop | None,
+    progress: Progress | None,
+    now: datetime,
 ) -> Step:
     """The attempt is over: success first, since a cancel that comes too late loses."""
     # What the worker said last may not be written yet; once the job is finished it could not be.
@@ -187,8 +299,25 @@ def _settle(
         job = job.model_copy(update={"status": job.status.model_copy(update={"progress": progress})})
     pod = view.ended_pod
     if (pod is not None and pod.phase == "Succeeded") or (pod is None and view.job is not None and view.job.complete):
-        return WriteStatus(statuses.succeeded(job, queue, pod, now), "succeeded")
+        return WriteStatus(statuses.succeeded(job, queue, pod, now), Transition.SUCCEEDED)
     if job.spec.cancel:
-        return WriteStatus(statuses.cancelled(job, now, "The running attempt was stopped."), "cancelled")
-    failure = classify(view)
-    return WriteStatus(statuses.failed(job, queue, failure, now), f"attempt failed: {failure.failure_class}")
+        return WriteStatus(statuses.cancelled(job, now, "The running attempt was stopped."), Transition.CANCELLED)
+    if stop is not None and stops.gives_back(stop, job.status.attempt):
+        return _give_back(job, reserved, view, stop, now)
+    failure = (stops.failure_of(stop) if stop is not None else None) or classify(view)
+    status = statuses.failed(job, queue, failure, now)
+    final = status.phase is Phase.FAILED
+    return WriteStatus(status, Transition.DEAD_LETTERED if final else Transition.RETRYING)
+
+
+def _give_back(job: AnalysisJob, reserved: frozenset[int], view: AttemptView, stop: Stop, now: datetime) -> Step:
+    """No node had room. The slot is released first (see Store.releasable): a reservation of this attempt that is
+    seen in phase Queued is then always a new one.
+    """
+    if view.never_ran:
+        if job.status.attempt in reserved:
+            return Wait()
+        return WriteStatus(statuses.returned(job, stop, missing_resources(stop.message), now), Transition.RETURNED)
+    # The pod found a node just then, or somebody deleted the Job: nothing is left to go on with.
+    message = "The attempt was given up for want of a node; the next one takes over and no retry is used up."
+    return WriteStatus(statuses.abandoned(job, "Unschedulable", message, now), Transition.RETURNED)

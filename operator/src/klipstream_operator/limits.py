@@ -22,9 +22,14 @@ class Limits:
         return self.retry_delays_seconds[min(retry, len(self.retry_delays_seconds)) - 1]
 
 
+def spec_of(queue: AnalysisQueue | None) -> AnalysisQueueSpec:
+    """The queue's spec; the documented defaults stand in for a queue that was deleted."""
+    return _DEFAULTS if queue is None else queue.spec
+
+
 def limits_of(job: AnalysisJob, queue: AnalysisQueue | None) -> Limits:
-    """The limits of a job; the documented defaults stand in for a queue that was deleted."""
-    spec = _DEFAULTS if queue is None else queue.spec
+    """The limits of a job."""
+    spec = spec_of(queue)
     own = job.spec
     return Limits(
         timeout_seconds=own.timeout_seconds if own.timeout_seconds is not None else spec.timeout_seconds,

@@ -11,7 +11,9 @@ from klipstream_api.phases import ACTIVE_PHASES
 from klipstream_kube import ApiError, Unreachable
 from klipstream_operator.limits import limits_of
 from klipstream_operator.status_writer import StatusWriter
+from klipstream_operator.statuses import running
 from klipstream_operator.store import Store, queue_key
+from klipstream_operator.transitions import Transition
 from klipstream_operator.workload import PodView
 
 log = logging.getLogger(__name__)
@@ -29,11 +31,14 @@ class Verdict(Enum):
 
 
 def merged(before: Progress | None, attempt: int, post: ProgressPost, now: datetime) -> Progress:
-    """Progress after a post: the percentage never falls within an attempt, a checkpoint stays until replaced."""
+    """Progress after a post: the percentage never falls within an attempt, a checkpoint stays until replaced.
+
+    A post without anything new leaves it as it was, so that it costs no write and does not hide a stall.
+    """
     checkpoint = post.checkpoint if post.checkpoint is not None else before.checkpoint if before else None
     same_attempt = before is not None and before.attempt == attempt
     percentage = round(post.percentage, 1)
-    return Progress(
+    after = Progress(
         attempt=attempt,
         percentage=max(percentage, before.percentage) if before is not None and same_attempt else percentage,
         stage=post.stage,
@@ -42,6 +47,14 @@ def merged(before: Progress | None, attempt: int, post: ProgressPost, now: datet
         checkpoint=checkpoint,
         updated_at=now,
     )
+    if before is not None and _content(before) == _content(after):
+        return before
+    return after
+
+
+def _content(progress: Progress) -> tuple[object, ...]:
+    """What makes progress new; the worker's estimate alone does not."""
+    return progress.attempt, progress.percentage, progress.stage, progress.message, progress.checkpoint
 
 
 @dataclass(slots=True)
@@ -69,6 +82,8 @@ class ProgressBook:
         if verdict is Verdict.TAKEN:
             before = self.store.progress.get(job.uid) or job.status.progress
             progress = merged(before, pod.attempt, post, self.writer.now())
+            if progress is before and job.status.phase is Phase.RUNNING:
+                return verdict, job
             self.store.progress[job.uid] = progress
             loop = asyncio.get_running_loop()
             self._due.setdefault(job.uid, max(loop.time(), self._written_at.get(job.uid, 0.0) + WRITE_EVERY_SECONDS))
@@ -123,9 +138,9 @@ class ProgressBook:
                 self.store.progress.pop(uid, None)
                 self._written_at.pop(uid, None)
                 return
-            status = job.status.model_copy(update={"phase": Phase.RUNNING, "progress": progress})
+            transition = Transition.RUNNING if job.status.phase is Phase.STARTING else Transition.PROGRESS
             try:
-                written = await self.writer.write(job, status, "running")
+                written = await self.writer.write(job, running(job, progress, self.writer.now()), transition)
             except (ApiError, Unreachable) as error:
                 log.warning("AnalysisJob %s/%s: progress is written later: %s",
                             job.metadata.namespace, job.metadata.name, error)  # fmt: skip

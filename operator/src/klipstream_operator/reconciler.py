@@ -5,8 +5,10 @@ import heapq
 import logging
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from klipstream_api import AnalysisJob, attempt_job_name, names
+from klipstream_api.meta import rfc3339
 from klipstream_kube import (
     JOBS,
     PODS,
@@ -19,9 +21,11 @@ from klipstream_kube import (
     Unreachable,
 )
 from klipstream_operator import lifecycle, statuses
+from klipstream_operator.bounds import excess
 from klipstream_operator.jobs import WorkerContract, make_job
 from klipstream_operator.status_writer import ANALYSIS_JOBS, StatusWriter
 from klipstream_operator.store import Store, queue_key
+from klipstream_operator.transitions import Transition
 from klipstream_operator.workload import AttemptView, view_job, view_pod
 
 log = logging.getLogger(__name__)
@@ -139,7 +143,11 @@ class Reconciler:
             case lifecycle.Launch(attempt, suspended):
                 await self._launch(job, attempt, suspended)
             case lifecycle.Suspend(attempt, job_name):
-                await self._suspend(job, attempt, job_name)
+                await self._change_job(job, attempt, job_name, {"spec": {"suspend": True}})
+            case lifecycle.Resume(attempt, job_name):
+                await self._resume(job, attempt, job_name)
+            case lifecycle.FenceOff(attempt, job_name):
+                await self._change_job(job, attempt, job_name, self._fenced())
             case lifecycle.ReadLive(attempt):
                 await self._read_live(job.uid, job.metadata.namespace, attempt)
             case lifecycle.FailLostPod(pod):
@@ -151,15 +159,19 @@ class Reconciler:
         queue = self.store.queues.get(key) if key is not None else None
         if queue is None:
             return
+        if not suspended and (beyond := excess(job, queue)) is not None:
+            why = f"The job asks for too much: {beyond}. Lower spec.resources, then raise spec.replay."
+            await self._refuse(job, attempt, "ResourcesOutOfBounds", why)
+            return
         manifest = make_job(job, queue, attempt, self.contract, suspended=suspended)
         try:
             answer = await self.client.create(JOBS, manifest, job.metadata.namespace, before_send=self.writer.fence)
         except AlreadyExists:
             answer = await self.client.get(JOBS, attempt_job_name(job.uid, attempt), job.metadata.namespace)
         except Invalid as error:
-            self.store.mark_gone((job.uid, attempt))
-            refused = statuses.launch_refused(job, attempt, error.message, self.writer.now())
-            await self.writer.write(job, refused, "launch refused")
+            remedy = "Mend the queue's workerTemplate, then raise spec.replay."
+            why = f"The worker's pod cannot be made: {error.message} {remedy}"
+            await self._refuse(job, attempt, "InvalidWorkerTemplate", why)
             return
         view = view_job(answer)
         if view is None or view.owner_uid != job.uid:
@@ -169,14 +181,44 @@ class Reconciler:
             )
         self.store.put_workload(view)
 
-    async def _suspend(self, job: AnalysisJob, attempt: int, job_name: str) -> None:
+    async def _refuse(self, job: AnalysisJob, attempt: int, reason: str, why: str) -> None:
+        """No Job of this attempt can be made: the job is a dead letter until somebody mends the cause."""
+        self.store.mark_gone((job.uid, attempt))
+        refused = statuses.launch_refused(job, attempt, reason, why, self.writer.now())
+        await self.writer.write(job, refused, Transition.DEAD_LETTERED)
+
+    async def _resume(self, job: AnalysisJob, attempt: int, job_name: str) -> None:
+        """Let a suspended attempt go on; one that was made for other resources gives way to a new attempt.
+
+        That one is fenced off first: a resume that another operator decided on before must not come through.
+        """
+        key = queue_key(job)
+        queue = self.store.queues.get(key) if key is not None else None
+        view = self.store.attempt((job.uid, attempt)).job
+        if queue is None or view is None:
+            return
+        digest = make_job(job, queue, attempt, self.contract)["metadata"]["annotations"][names.TEMPLATE_ANNOTATION]
+        if digest == view.template:
+            await self._change_job(job, attempt, job_name, {"spec": {"suspend": False}})
+        elif not view.fenced:
+            await self._change_job(job, attempt, job_name, self._fenced())
+        else:
+            message = "Resources or worker template changed while the attempt waited for a node."
+            superseded = statuses.abandoned(job, "Superseded", message, self.writer.now())
+            await self.writer.write(job, superseded, Transition.SUPERSEDED)
+
+    def _fenced(self) -> dict[str, Any]:
+        return {"metadata": {"annotations": {names.FENCED_ANNOTATION: rfc3339(self.writer.now())}}}
+
+    async def _change_job(self, job: AnalysisJob, attempt: int, job_name: str, body: dict[str, Any]) -> None:
+        """Change an attempt's Job as the decision saw it; after a conflict it is read live and decided again."""
         view = self.store.attempt((job.uid, attempt)).job
         if view is None:
             return
-        body = {"metadata": {"resourceVersion": str(view.resource_version)}, "spec": {"suspend": True}}
+        metadata = body.get("metadata", {}) | {"resourceVersion": str(view.resource_version), "uid": view.uid}
         try:
             answer = await self.client.patch(
-                JOBS, job_name, job.metadata.namespace, body, before_send=self.writer.fence
+                JOBS, job_name, job.metadata.namespace, body | {"metadata": metadata}, before_send=self.writer.fence
             )
         except (Conflict, NotFound, Unreachable):
             await self._read_live(job.uid, job.metadata.namespace, attempt)

@@ -14,6 +14,7 @@ from klipstream_operator.jobs import WorkerContract
 from klipstream_operator.progress import ProgressBook
 from klipstream_operator.progress_server import ProgressServer
 from klipstream_operator.reconciler import Reconciler
+from klipstream_operator.replayer import Replayer
 from klipstream_operator.settings import Settings
 from klipstream_operator.status_writer import ANALYSIS_JOBS, ANALYSIS_QUEUES, StatusWriter
 from klipstream_operator.store import QueueKey, Store
@@ -50,9 +51,10 @@ class Runtime:
         )
         self.acceptance = Acceptance(self.store, fenced)
         self.reconciler = Reconciler(client, self.store, fenced, contract)
-        self.admission = Admission(client, self.store, turnstile, self.elector.check)
         self.namespaces: tuple[str | None, ...] = settings.namespaces or (None,)
-        self.sweep = Sweep(client, fenced, self.admission, self.reconciler, self.namespaces, settings.sweep_seconds)
+        self.sweep = Sweep(client, fenced, self.reconciler, self.namespaces, settings.sweep_seconds)
+        self.admission = Admission(client, self.store, turnstile, self.elector.check, self.sweep)
+        self.replayer = Replayer(client, self.store, fenced, self.elector.check)
         # Progress is taken by every replica, so its writes are guarded by what they read and not by the Lease.
         self.unfenced = StatusWriter(client, self.store, None, Turnstile())
         self.book = ProgressBook(self.store, self.unfenced)
@@ -67,6 +69,7 @@ class Runtime:
     def _queue_changed(self, key: QueueKey) -> None:
         if self.leading:
             self.admission.enqueue(key)
+            self.replayer.wanted.set()
 
     def _unaccepted_changed(self) -> None:
         self.acceptance.wanted.set()
@@ -155,6 +158,7 @@ class Runtime:
                 tasks.create_task(self.reconciler.run())
                 tasks.create_task(self.admission.run())
                 tasks.create_task(self.sweep.run())
+                tasks.create_task(self.replayer.run())
         finally:
             self.leading = False
             await self.elector.release()

@@ -12,6 +12,7 @@ from klipstream_kube import Client, Conflict, NotFound, Resource, Unreachable
 from klipstream_operator.leadership import Fence
 from klipstream_operator.patches import status_patch
 from klipstream_operator.store import Store
+from klipstream_operator.transitions import Transition
 from klipstream_operator.turnstile import Turnstile
 from klipstream_queueing.order import rank
 
@@ -33,12 +34,13 @@ class StatusWriter:
         """The API server's clock, in UTC."""
         return self.client.now()
 
-    async def write(self, job: AnalysisJob, status: AnalysisJobStatus, transition: str) -> bool:
+    async def write(self, job: AnalysisJob, status: AnalysisJobStatus, transition: Transition) -> bool:
         """Write a status under the resourceVersion that the decision read.
 
         False when somebody wrote in between or the answer was lost: the store then holds what is true now, and
         the caller decides again. Other refusals raise ApiError; Unreachable is raised when the read fails too.
         """
+        assert transition.allows(job.status.phase, status.phase), f"{transition}: {job.status.phase} -> {status.phase}"
         patch = status_patch(job.metadata, job.status, status)
         if patch is None:
             return True
@@ -52,7 +54,9 @@ class StatusWriter:
         self.store.on_queue(key)
         return written
 
-    async def _send(self, job: AnalysisJob, status: AnalysisJobStatus, patch: dict[str, Any], transition: str) -> bool:
+    async def _send(
+        self, job: AnalysisJob, status: AnalysisJobStatus, patch: dict[str, Any], transition: Transition
+    ) -> bool:
         try:
             answer = await self.client.patch(
                 ANALYSIS_JOBS, job.metadata.name, job.metadata.namespace, patch,
@@ -67,7 +71,7 @@ class StatusWriter:
         if status.phase is not job.status.phase:
             log.info(
                 "AnalysisJob %s/%s: %s (%s -> %s, attempt %d)", job.metadata.namespace, job.metadata.name,
-                transition, job.status.phase, status.phase, status.attempt,
+                transition.label, job.status.phase, status.phase, status.attempt,
             )  # fmt: skip
         self.take(answer)
         return True

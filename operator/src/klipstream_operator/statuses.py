@@ -1,24 +1,54 @@
 """The statuses of an AnalysisJob, one function per transition: pure, the time is an argument."""
 
 from datetime import datetime, timedelta
+from typing import Literal
 
 from klipstream_api import (
     AnalysisJob,
     AnalysisJobStatus,
     AnalysisQueue,
     Attempt,
+    Condition,
     FailureClass,
     Phase,
+    Priority,
+    Progress,
     Stage,
+    Stop,
+    StopReason,
     attempt_job_name,
 )
-from klipstream_api.meta import with_condition
-from klipstream_api.phases import ACTIVE_PHASES
+from klipstream_api.meta import condition, with_condition
 from klipstream_operator.failures import INFRASTRUCTURE_LOSSES_AT_MOST, Failure, worker_report
 from klipstream_operator.limits import limits_of
 from klipstream_operator.workload import PodView
 
 ATTEMPTS_KEPT = 5
+
+
+def resumable(status: AnalysisJobStatus) -> bool:
+    """Whether the last attempt found no node and gave its slot back: it goes on where its suspended Job is."""
+    last = status.attempts[-1] if status.attempts else None
+    return (
+        status.phase is Phase.QUEUED
+        and last is not None
+        and last.attempt == status.attempt
+        and last.finished_at is None
+    )
+
+
+def next_attempt(status: AnalysisJobStatus) -> int:
+    """The attempt that the next reservation is for."""
+    return status.attempt if resumable(status) else status.attempt + 1
+
+
+def waiting_since(status: AnalysisJobStatus) -> datetime | None:
+    """Since when a job in Queued or BackingOff waits: its acceptance, or the end of its last attempt."""
+    short = condition(status.conditions, "CapacityAvailable")
+    if resumable(status) and short is not None and short.status == "False":
+        return short.last_transition_time
+    ends = [entry.finished_at for entry in status.attempts if entry.finished_at is not None]
+    return max((*ends, *filter(None, (status.queued_at,))), default=None)
 
 
 def started(job: AnalysisJob, attempt: int, job_uid: str, now: datetime) -> AnalysisJobStatus:
@@ -32,16 +62,72 @@ def started(job: AnalysisJob, attempt: int, job_uid: str, now: datetime) -> Anal
             "attempts": (*job.status.attempts, entry)[-ATTEMPTS_KEPT:],
             "started_at": now,
             "next_attempt_at": None,
+            "stop": None,
+            "effective_priority": None,
+            "conditions": _no_longer(job.status.conditions, "Stalled", "NewAttempt", now),
         }
     )
 
 
-def launch_refused(job: AnalysisJob, attempt: int, why: str, now: datetime) -> AnalysisJobStatus:
-    """The API server calls the attempt's Job invalid: no attempt of this job can start from that template."""
+def resumed(job: AnalysisJob, now: datetime) -> AnalysisJobStatus:
+    """An attempt that had found no node has a slot again, and its Job is no longer suspended."""
+    *earlier, last = job.status.attempts
+    return job.status.model_copy(
+        update={
+            "phase": Phase.STARTING,
+            "observed_generation": job.metadata.generation,
+            "attempts": (*earlier, last.model_copy(update={"started_at": now})),
+            "started_at": now,
+            "stop": None,
+            "effective_priority": None,
+        }
+    )
+
+
+def running(job: AnalysisJob, progress: Progress | None, now: datetime) -> AnalysisJobStatus:
+    """The worker's container runs, or the worker posted progress."""
+    return job.status.model_copy(
+        update={
+            "phase": Phase.RUNNING,
+            "progress": progress if progress is not None else job.status.progress,
+            "conditions": _no_longer(job.status.conditions, "CapacityAvailable", "Scheduled", now),
+        }
+    )
+
+
+def stopping(job: AnalysisJob, stop: Stop, now: datetime) -> AnalysisJobStatus:
+    """The operator ends the attempt; what follows is decided when nothing of it runs any more."""
+    conditions = job.status.conditions
+    if stop.reason in (StopReason.STALLED, StopReason.CLEARED_AS_STUCK):
+        conditions = with_condition(conditions, "Stalled", "True", stop.reason.value, stop.message, now)
+    return job.status.model_copy(update={"stop": stop, "conditions": conditions})
+
+
+def returned(job: AnalysisJob, stop: Stop, missing: tuple[str, ...], now: datetime) -> AnalysisJobStatus:
+    """No node had room: back to the backlog at the old place; the same attempt goes on under a new reservation."""
+    reason = "Insufficient" + "And".join(word.title().replace(" ", "") for word in missing) if missing else "NoNodeFits"
+    message = f"{stop.message} The job waits in the queue and tries again; no retry is used up."
+    conditions = with_condition(job.status.conditions, "CapacityAvailable", "False", reason[:128], message, now)
+    return job.status.model_copy(update={"phase": Phase.QUEUED, "stop": None, "conditions": conditions})
+
+
+def abandoned(job: AnalysisJob, reason: str, message: str, now: datetime) -> AnalysisJobStatus:
+    """An attempt that never ran is not gone on with: the next one takes over, and no retry is used up."""
+    failure = Failure(FailureClass.UNSCHEDULABLE, reason, message)
+    attempts = _attempt_ended(job, now, failure)
+    return job.status.model_copy(update={"phase": Phase.QUEUED, "stop": None, "attempts": attempts})
+
+
+def aged(job: AnalysisJob, priority: Priority) -> AnalysisJobStatus:
+    """Aging raised the waiting job, or no longer does."""
+    effective = priority if priority is not job.spec.priority else None
+    return job.status.model_copy(update={"effective_priority": effective})
+
+
+def launch_refused(job: AnalysisJob, attempt: int, reason: str, why: str, now: datetime) -> AnalysisJobStatus:
+    """No Job can be made for the attempt; `reason` and `why` say what has to be mended."""
     begun = job.model_copy(update={"status": started(job, attempt, "", now).model_copy(update={"phase": Phase.FAILED})})
-    message = f"The worker's pod cannot be made: {why} Mend the queue's workerTemplate, then raise spec.replay."
-    failure = Failure(FailureClass.PERMANENT, "InvalidWorkerTemplate", message[:1024])
-    return failed(begun, None, failure, now)
+    return failed(begun, None, Failure(FailureClass.PERMANENT, reason, why[:1024]), now)
 
 
 def succeeded(job: AnalysisJob, queue: AnalysisQueue | None, pod: PodView | None, now: datetime) -> AnalysisJobStatus:
@@ -62,20 +148,20 @@ def succeeded(job: AnalysisJob, queue: AnalysisQueue | None, pod: PodView | None
                 "updated_at": now,
             }
         )
+    too_late = " The cancel came too late: the worker had ended by then." if job.spec.cancel else ""
     return _finished(
-        job, Phase.SUCCEEDED, "Succeeded", "The analysis is complete.", now,
+        job, Phase.SUCCEEDED, "Succeeded", f"The analysis is complete.{too_late}", now,
         attempts=_attempt_ended(job, now, None),
         result_url=report.result_url or default_url,
         progress=progress,
     )  # fmt: skip
 
 
-def cancelled(job: AnalysisJob, now: datetime, message: str) -> AnalysisJobStatus:
-    """The user's cancel took effect."""
-    active = job.status.phase in ACTIVE_PHASES
+def cancelled(job: AnalysisJob, now: datetime, message: str, reason: str = "Cancelled") -> AnalysisJobStatus:
+    """The user's cancel took effect, or the queue was cleared."""
     return _finished(
-        job, Phase.CANCELLED, "Cancelled", message, now,
-        attempts=_attempt_ended(job, now, None) if active else job.status.attempts,
+        job, Phase.CANCELLED, reason, message, now,
+        attempts=_attempt_ended(job, now, None),
         next_attempt_at=None,
     )  # fmt: skip
 
@@ -114,11 +200,19 @@ def replayed(job: AnalysisJob, now: datetime) -> AnalysisJobStatus:
             "queued_at": now,
             "retries": 0,
             "infrastructure_losses": 0,
+            "announced_at": None,
             "finished_at": None,
             "failure_fingerprint": None,
             "conditions": conditions,
         }
     )
+
+
+def replay_refused(job: AnalysisJob, now: datetime) -> AnalysisJobStatus:
+    """A draining queue takes nothing in; the request is used up, so that it does not come true much later."""
+    message = "The queue is draining, so the job was not run again. Raise spec.replay once its mode is Running."
+    conditions = with_condition(job.status.conditions, "DeadLettered", "True", "ReplayRefused", message, now)
+    return job.status.model_copy(update={"observed_replay": job.spec.replay, "conditions": conditions})
 
 
 def failed(job: AnalysisJob, queue: AnalysisQueue | None, failure: Failure, now: datetime) -> AnalysisJobStatus:
@@ -131,9 +225,9 @@ def failed(job: AnalysisJob, queue: AnalysisQueue | None, failure: Failure, now:
         if losses <= INFRASTRUCTURE_LOSSES_AT_MOST:
             delay_seconds = 0 if losses == 1 else limits.retry_delay_seconds(losses - 1)
             return _retry(job, attempts, delay_seconds, now, infrastructure_losses=losses)
-        why = f"{losses} attempts in a row were lost to the infrastructure"
+        why = f"{losses} attempts were lost to the infrastructure"
     elif failure.failure_class is FailureClass.PERMANENT:
-        why = "the worker said that trying again will not help"
+        why = "it would fail in the same way"
     elif status.retries < limits.max_retries:
         retry = status.retries + 1
         return _retry(job, attempts, limits.retry_delay_seconds(retry), now, retries=retry)
@@ -157,6 +251,7 @@ def _retry(
         "phase": Phase.BACKING_OFF if delay_seconds > 0 else Phase.QUEUED,
         "next_attempt_at": due if delay_seconds > 0 else None,
         "attempts": attempts,
+        "stop": None,
     }
     return job.status.model_copy(update=changes | counts)
 
@@ -178,6 +273,15 @@ def _attempt_ended(job: AnalysisJob, now: datetime, failure: Failure | None) -> 
     return tuple(ended)
 
 
+def _no_longer(conditions: tuple[Condition, ...], type_: str, reason: str, now: datetime) -> tuple[Condition, ...]:
+    """Turn a condition that tells of a trouble; one that was never set stays away."""
+    before = condition(conditions, type_)
+    good: Literal["True", "False"] = "True" if type_ == "CapacityAvailable" else "False"
+    if before is None or before.status == good:
+        return conditions
+    return with_condition(conditions, type_, good, reason, "", now)
+
+
 def _finished(
     job: AnalysisJob, phase: Phase, reason: str, message: str, now: datetime, **changes: object
 ) -> AnalysisJobStatus:
@@ -190,6 +294,8 @@ def _finished(
             if phase is not Phase.FAILED
             else job.status.observed_replay,
             "finished_at": now,
+            "stop": None,
+            "effective_priority": None,
             "conditions": with_condition(job.status.conditions, "Finished", "True", reason, message, now),
         }
         | changes

@@ -11,6 +11,11 @@ from datetime import datetime
 
 from klipstream_api import FINISHED_PHASES, AnalysisJob, AnalysisQueue, Phase, Progress
 from klipstream_api.meta import condition
+from klipstream_api.phases import ACTIVE_PHASES
+from klipstream_operator.capacity import shape_of
+from klipstream_operator.operations import cleared
+from klipstream_operator.statuses import resumable
+from klipstream_operator.stops import gives_back
 from klipstream_operator.workload import AttemptView, JobView, PodView
 from klipstream_queueing.backlog import Backlog
 from klipstream_queueing.order import rank
@@ -51,7 +56,8 @@ class Store:
     """Jobs that have no sequence yet."""
     backlogs: defaultdict[QueueKey, Backlog] = field(default_factory=lambda: defaultdict(Backlog))
     phases: defaultdict[QueueKey, Counter[Phase]] = field(default_factory=lambda: defaultdict(Counter))
-    dead_letters: defaultdict[QueueKey, set[str]] = field(default_factory=lambda: defaultdict(set))
+    dead_letters: defaultdict[QueueKey, dict[str, set[str]]] = field(default_factory=lambda: defaultdict(dict))
+    """Jobs that failed for good and are kept, by fingerprint."""
     reservations: dict[str, dict[QueueKey, frozenset[int]]] = field(default_factory=dict)
     """Attempts that hold a slot, by uid and queue."""
     assumed: set[str] = field(default_factory=set)
@@ -101,11 +107,15 @@ class Store:
         if key is None:
             return
         self.phases[key][job.status.phase] += step
+        fingerprint = job.status.failure_fingerprint or ""
         dead = condition(job.status.conditions, "DeadLettered")
+        groups = self.dead_letters[key]
         if step > 0 and dead is not None and dead.status == "True":
-            self.dead_letters[key].add(job.uid)
-        else:
-            self.dead_letters[key].discard(job.uid)
+            groups.setdefault(fingerprint, set()).add(job.uid)
+        elif (group := groups.get(fingerprint)) is not None:
+            group.discard(job.uid)
+            if not group:
+                del groups[fingerprint]
 
     def refresh(self, uid: str, now: datetime) -> None:
         """Put a job into its backlog or take it out, as it now is."""
@@ -113,12 +123,13 @@ class Store:
         key = queue_key(job) if job is not None else None
         if job is None or key is None:
             return
-        if self._waits(job, now):
-            self.backlogs[key].put(rank(job))
-        else:
+        if not self._waits(job, self.queues.get(key), now):
             self.backlogs[key].remove(uid)
+        elif self.backlogs[key].put(rank(job), shape_of(job)):
+            # Nothing of the job may have changed: its notBefore has come.
+            self.on_queue(key)
 
-    def _waits(self, job: AnalysisJob, now: datetime) -> bool:
+    def _waits(self, job: AnalysisJob, queue: AnalysisQueue | None, now: datetime) -> bool:
         """Whether the job may be reserved: accepted, due, wanted, and holding no slot by any attempt."""
         return (
             job.status.phase is Phase.QUEUED
@@ -126,6 +137,7 @@ class Store:
             and not job.spec.cancel
             and job.metadata.deletion_timestamp is None
             and (job.spec.not_before is None or job.spec.not_before <= now)
+            and not cleared(job, queue)
             and job.uid not in self.assumed
             and job.uid not in self.reservations
         )
@@ -152,10 +164,24 @@ class Store:
             return False
         self.queues[queue.key] = queue
         self._put_reservations(queue.key, old, queue, now)
-        if old is None or old.metadata.uid != queue.metadata.uid or old.spec != queue.spec:
+        same = old is not None and old.metadata.uid == queue.metadata.uid
+        if not same or old is None or old.spec != queue.spec:
             self.on_unaccepted()
+        if not same or old is None or old.spec != queue.spec or old.status.operations != queue.status.operations:
+            self._look_at_all(queue.key, now)
         self.on_queue(queue.key)
         return True
+
+    def of_queue(self, key: QueueKey) -> list[AnalysisJob]:
+        """The jobs that a queue accepted. O(all jobs): for what is rare."""
+        return [job for job in self.jobs.values() if queue_key(job) == key]
+
+    def _look_at_all(self, key: QueueKey, now: datetime) -> None:
+        """A queue's limits, or what was asked of it, changed: each unfinished job may have something to do."""
+        for job in self.of_queue(key):
+            if job.status.phase not in FINISHED_PHASES:
+                self.refresh(job.uid, now)
+                self.on_job(job.uid)
 
     def remove_queue(self, key: QueueKey, uid: str, now: datetime) -> None:
         """Forget a deleted queue, unless a new one already has its name. What runs goes on to its end."""
@@ -271,6 +297,12 @@ class Store:
             return view.job is None or view.over
         if not view.over:
             return False
-        if job.status.phase in FINISHED_PHASES or job.status.attempt > attempt:
+        status = job.status
+        if status.phase in FINISHED_PHASES or status.attempt > attempt:
             return True
-        return job.status.attempt == attempt and job.status.phase in (Phase.QUEUED, Phase.BACKING_OFF)
+        if status.attempt != attempt:
+            return False
+        if status.phase in ACTIVE_PHASES:
+            return status.stop is not None and gives_back(status.stop, attempt) and view.never_ran
+        # In Queued, an attempt that can go on holds its slot for that: it is a new reservation.
+        return not resumable(status)

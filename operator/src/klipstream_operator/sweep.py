@@ -1,18 +1,22 @@
 """The periodic sweep: lists live, repairs what a watch missed, stops what runs without a reservation."""
 
 import asyncio
+import contextlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
-from klipstream_api import AnalysisQueue, names
+from klipstream_api import AnalysisJob, AnalysisQueue, names
 from klipstream_kube import JOBS, ApiError, Client, Conflict, NotFound, Resource, Unreachable
-from klipstream_operator.admission import Admission, take_queue
+from klipstream_operator.admission import take_queue
 from klipstream_operator.reconciler import Reconciler
 from klipstream_operator.status_writer import ANALYSIS_JOBS, ANALYSIS_QUEUES, StatusWriter
+from klipstream_operator.store import QueueKey, version
 from klipstream_operator.workload import JobView, view_job
 
 log = logging.getLogger(__name__)
+RETRY_SECONDS = 2.0
 CHILDREN = f"{names.JOB_UID_LABEL},{names.ATTEMPT_LABEL}"
 
 
@@ -22,44 +26,70 @@ class Sweep:
 
     client: Client
     writer: StatusWriter
-    admission: Admission
     reconciler: Reconciler
     namespaces: tuple[str | None, ...]
     every_seconds: float
+    _asked: list[tuple[QueueKey, Callable[[int], None]]] = field(default_factory=list)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def reconcile(self, key: QueueKey, done: Callable[[int], None]) -> None:
+        """Sweep the queue's namespace soon, then say how many objects had been missed."""
+        self._asked.append((key, done))
+        self._wake.set()
 
     async def run(self) -> None:
         """Never returns."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self.every_seconds
         while True:
-            await asyncio.sleep(self.every_seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), max(0.0, due - loop.time()))
+            self._wake.clear()
             try:
-                for namespace in self.namespaces:
-                    await self.sweep(namespace)
+                while self._asked:
+                    key, done = self._asked[0]
+                    repaired = await self.sweep(key[0])
+                    self._asked.pop(0)
+                    done(repaired)
+                if loop.time() >= due:
+                    for namespace in self.namespaces:
+                        await self.sweep(namespace)
+                    due = loop.time() + self.every_seconds
             except (ApiError, Unreachable) as error:
-                log.warning("The sweep was cut short and is done again in %s s: %s", self.every_seconds, error)
+                log.warning("The sweep was cut short and is done again in %s s: %s", RETRY_SECONDS, error)
+                loop.call_later(RETRY_SECONDS, self._wake.set)
 
-    async def sweep(self, namespace: str | None) -> None:
-        """One pass over a namespace, or over all."""
-        store, now = self.writer.store, self.client.now()
+    async def sweep(self, namespace: str | None) -> int:
+        """One pass over a namespace, or over all; how many objects had been missed."""
+        store, now, repaired = self.writer.store, self.client.now(), 0
         queues = await self._listed(ANALYSIS_QUEUES, namespace)
         for known in list(store.queues.values()):
             if self._covers(namespace, known.metadata.namespace) and known.metadata.uid not in queues:
-                await self._confirm_queue(known)
+                repaired += await self._confirm_queue(known)
         for obj in queues.values():
+            repaired += self._news(store.queues.get(_key(obj)), obj)
             take_queue(obj, store, self.client)
         jobs = await self._listed(ANALYSIS_JOBS, namespace)
         for job in list(store.jobs.values()):
             if self._covers(namespace, job.metadata.namespace) and job.uid not in jobs:
                 await self.writer.read(job)
+                repaired += job.uid not in store.jobs
         for obj in jobs.values():
+            repaired += self._news(store.jobs.get(obj["metadata"]["uid"]), obj)
             self.writer.take(obj)
             store.refresh(obj["metadata"]["uid"], now)
             self.reconciler.enqueue(obj["metadata"]["uid"])
         for obj in (await self._listed(JOBS, namespace, CHILDREN)).values():
             if (view := view_job(obj)) is not None:
                 store.put_workload(view)
-                await self._stop_unreserved(view)
+                repaired += await self._stop_unreserved(view)
         for key in list(store.queues):
-            self.admission.enqueue(key)
+            store.on_queue(key)
+        return repaired
+
+    def _news(self, known: AnalysisJob | AnalysisQueue | None, obj: dict[str, Any]) -> bool:
+        """Whether a watch missed an object: what is listed is newer than what is known."""
+        return known is None or version(known) < int(obj["metadata"]["resourceVersion"])
 
     async def _listed(self, resource: Resource, namespace: str | None, selector: str | None = None) -> dict[str, Any]:
         items, _ = await self.client.list(resource, namespace, label_selector=selector)
@@ -69,29 +99,36 @@ class Sweep:
     def _covers(namespace: str | None, other: str) -> bool:
         return namespace is None or namespace == other
 
-    async def _confirm_queue(self, queue: AnalysisQueue) -> None:
+    async def _confirm_queue(self, queue: AnalysisQueue) -> bool:
         """Kopf does not announce deletions that happened while it was not watching."""
         try:
             live = await self.client.get(ANALYSIS_QUEUES, queue.metadata.name, queue.metadata.namespace)
         except NotFound:
             live = {"metadata": {"uid": None}}
-        if live["metadata"]["uid"] != queue.metadata.uid:
-            self.writer.store.remove_queue(queue.key, queue.metadata.uid, self.client.now())
+        if live["metadata"]["uid"] == queue.metadata.uid:
+            return False
+        self.writer.store.remove_queue(queue.key, queue.metadata.uid, self.client.now())
+        return True
 
-    async def _stop_unreserved(self, job: JobView) -> None:
-        """A Job that nobody reserved a slot for (design rule 2): a create that came after its owner was given up.
+    async def _stop_unreserved(self, job: JobView) -> bool:
+        """Stop a Job that nobody reserved a slot for (design rule 2): a create that came after its owner was given up.
 
         Work of a deleted queue has no reservation either; it runs to its end, since its status names it.
         """
         store = self.writer.store
         if job.suspend or job.complete or job.failed or job.attempt in store.reserved(job.job_uid):
-            return
+            return False
         owner = store.jobs.get(job.job_uid)
         if owner is not None and any(entry.job_uid == job.uid for entry in owner.status.attempts):
-            return
+            return False
         log.error("Job %s/%s runs without a reservation and is stopped", job.namespace, job.name)
         body = {"metadata": {"resourceVersion": str(job.resource_version)}, "spec": {"suspend": True}}
         try:
             await self.client.patch(JOBS, job.name, job.namespace, body, before_send=self.writer.fence)
         except (Conflict, NotFound):
-            return
+            return False
+        return True
+
+
+def _key(obj: dict[str, Any]) -> QueueKey:
+    return obj["metadata"]["namespace"], obj["metadata"]["name"]

@@ -19,6 +19,16 @@ class Termination:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A container that waits to be started."""
+
+    container: str
+    reason: str
+    """Such as ContainerCreating or ImagePullBackOff."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class PodView:
     """A worker pod."""
 
@@ -40,8 +50,13 @@ class PodView:
     """Reason of a true DisruptionTarget condition."""
     unschedulable: str | None
     """The scheduler's message while it finds no node."""
-    waiting: str | None
-    """Why the container does not start, such as ImagePullBackOff."""
+    waiting: tuple[Waiting, ...] = ()
+    """Containers that wait, init containers first."""
+    created_at: datetime | None = None
+    scheduled_at: datetime | None = None
+    """When it was given its node."""
+    unschedulable_since: datetime | None = None
+    """When the scheduler first found no node; its later tries do not move it."""
 
     @property
     def ended(self) -> bool:
@@ -65,6 +80,10 @@ class JobView:
     """Active and terminating pods by the Job controller's count."""
     conditions: dict[str, str] = field(default_factory=dict)
     """Reason by type of the conditions that are true."""
+    template: str = ""
+    """Digest of the pod template that it was made from."""
+    fenced: bool = False
+    """Whether it was marked so that a resume that was decided before meets a conflict."""
 
     @property
     def complete(self) -> bool:
@@ -110,6 +129,11 @@ class AttemptView:
             return True
         return self.job is not None and (self.job.complete or self.job.failed or self.job.suspended)
 
+    @property
+    def never_ran(self) -> bool:
+        """Suspended before its pod ran, so that it can go on as if nothing had been."""
+        return self.job is not None and self.job.suspended and self.ended_pod is None and not self.live_pods
+
 
 def _time(value: str | None) -> datetime | None:
     return datetime.fromisoformat(value) if value else None
@@ -133,6 +157,7 @@ def view_job(obj: JsonObject) -> JobView | None:
     if key is None:
         return None
     status = obj.get("status") or {}
+    annotations = metadata.get("annotations") or {}
     return JobView(
         uid=metadata["uid"],
         name=metadata["name"],
@@ -144,6 +169,8 @@ def view_job(obj: JsonObject) -> JobView | None:
         suspend=bool(obj["spec"].get("suspend")),
         pods_left=status.get("active", 0) + (status.get("terminating") or 0),
         conditions={c["type"]: c.get("reason", "") for c in status.get("conditions", ()) if c["status"] == "True"},
+        template=annotations.get(names.TEMPLATE_ANNOTATION, ""),
+        fenced=names.FENCED_ANNOTATION in annotations,
     )
 
 
@@ -157,6 +184,8 @@ def view_pod(obj: JsonObject) -> PodView | None:
     conditions = {c["type"]: c for c in status.get("conditions", ())}
     disruption = conditions.get("DisruptionTarget", {})
     scheduled = conditions.get("PodScheduled", {})
+    changed_at = _time(scheduled.get("lastTransitionTime"))
+    unschedulable = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
     containers = status.get("containerStatuses") or ()
     worker = next((c for c in containers if c["name"] == names.WORKER_CONTAINER), containers[0] if containers else {})
     state = worker.get("state") or {}
@@ -180,8 +209,18 @@ def view_pod(obj: JsonObject) -> PodView | None:
         if ended is None
         else Termination(ended.get("exitCode", 0), ended.get("reason", ""), ended.get("message", "")),
         disruption=disruption.get("reason", "DisruptionTarget") if disruption.get("status") == "True" else None,
-        unschedulable=scheduled.get("message", "")
-        if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
-        else None,
-        waiting=(state.get("waiting") or {}).get("reason"),
+        unschedulable=scheduled.get("message", "") if unschedulable else None,
+        waiting=_waiting(status),
+        created_at=_time(metadata.get("creationTimestamp")),
+        scheduled_at=changed_at if scheduled.get("status") == "True" else None,
+        unschedulable_since=changed_at if unschedulable else None,
+    )
+
+
+def _waiting(status: JsonObject) -> tuple[Waiting, ...]:
+    containers = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+    return tuple(
+        Waiting(container["name"], waiting.get("reason", ""), waiting.get("message", ""))
+        for container in containers
+        if (waiting := (container.get("state") or {}).get("waiting")) is not None
     )

@@ -1,58 +1,84 @@
 """The accepted jobs of one queue that wait for a slot, in starting order."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from klipstream_queueing.order import Rank
 
+DEFAULT_LANE = "default"
+
+
+def every_lane(_: str) -> bool:
+    """No lane is closed."""
+    return True
+
 
 class Backlog:
-    """A keyed heap of ranks: put, move and remove in O(log n) amortised, the first in O(1).
+    """A keyed heap of ranks: put, move and remove in O(log n) amortised, the first in O(lanes).
 
-    A changed or removed rank stays in the heap until it comes up, where `_ranks` tells that it is stale.
+    Jobs of one size share a lane. A lane can be passed over while the cluster has no room for its size; between
+    the lanes the order is that of the ranks.
+
+    A changed or removed rank stays in its heap until it comes up, where `_entries` tells that it is stale.
     """
 
     def __init__(self) -> None:
-        self._heap: list[Rank] = []
-        self._ranks: dict[str, Rank] = {}
+        self._heaps: dict[str, list[Rank]] = {}
+        self._entries: dict[str, tuple[Rank, str]] = {}
 
     def __len__(self) -> int:
-        return len(self._ranks)
+        return len(self._entries)
 
     def __contains__(self, uid: object) -> bool:
-        return uid in self._ranks
+        return uid in self._entries
 
-    def put(self, rank: Rank) -> None:
-        """Add a job, or move it to its new place."""
-        if self._ranks.get(rank.uid) == rank:
-            return
-        self._ranks[rank.uid] = rank
-        heapq.heappush(self._heap, rank)
-        if len(self._heap) > 64 and len(self._heap) > 2 * len(self._ranks):
-            self._heap = sorted(self._ranks.values())
+    def put(self, rank: Rank, lane: str = DEFAULT_LANE) -> bool:
+        """Add a job, or move it to its new place; False when it is there already."""
+        if self._entries.get(rank.uid) == (rank, lane):
+            return False
+        self._entries[rank.uid] = (rank, lane)
+        heap = self._heaps.setdefault(lane, [])
+        heapq.heappush(heap, rank)
+        if len(heap) > 64 and len(heap) > 2 * len(self._entries):
+            self._heaps[lane] = sorted(rank for rank, other in self._entries.values() if other == lane)
+        return True
 
     def remove(self, uid: str) -> None:
         """Take a job out; nothing happens when it is not there."""
-        self._ranks.pop(uid, None)
+        self._entries.pop(uid, None)
 
-    def pop_first(self, count: int) -> list[Rank]:
-        """Take out up to `count` jobs, first one first."""
+    def peek(self, is_open: Callable[[str], bool] = every_lane) -> tuple[Rank, str] | None:
+        """The job that starts next among those of the open lanes, and its lane; None where none waits."""
+        heads = [(head, lane) for lane in list(self._heaps) if (head := self._head(lane)) is not None and is_open(lane)]
+        return min(heads, default=None)
+
+    def pop_first(self, count: int, is_open: Callable[[str], bool] = every_lane) -> list[Rank]:
+        """Take out up to `count` jobs of the open lanes, first one first."""
         taken: list[Rank] = []
-        while len(taken) < count and self._ranks:
-            rank = heapq.heappop(self._heap)
-            if self._ranks.get(rank.uid) == rank:
-                del self._ranks[rank.uid]
-                taken.append(rank)
+        while len(taken) < count and (found := self.peek(is_open)) is not None:
+            rank, _ = found
+            self.remove(rank.uid)
+            taken.append(rank)
         return taken
+
+    def _head(self, lane: str) -> Rank | None:
+        """The first rank of a lane that is not stale; an empty lane is dropped."""
+        heap = self._heaps[lane]
+        while heap:
+            if self._entries.get(heap[0].uid) == (heap[0], lane):
+                return heap[0]
+            heapq.heappop(heap)
+        del self._heaps[lane]
+        return None
 
     def first(self, count: int) -> list[Rank]:
         """The jobs that start next, first one first, without taking them out."""
-        return heapq.nsmallest(count, self._ranks.values())
+        return heapq.nsmallest(count, (rank for rank, _ in self._entries.values()))
 
     def position(self, uid: str) -> int:
         """1 for the job that starts next. Raises KeyError for a job that does not wait. O(n)."""
-        mine = self._ranks[uid]
-        return 1 + sum(rank < mine for rank in self._ranks.values())
+        mine, _ = self._entries[uid]
+        return 1 + sum(rank < mine for rank, _ in self._entries.values())
 
     def __iter__(self) -> Iterator[Rank]:
-        return iter(sorted(self._ranks.values()))
+        return iter(sorted(rank for rank, _ in self._entries.values()))
