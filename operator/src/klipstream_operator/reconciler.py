@@ -119,8 +119,9 @@ class Reconciler:
                 await self._confirm_deleted(uid)
                 return
             now = self.writer.now()
-            self.store.refresh(uid, now)
             key = queue_key(job)
+            if self.store.refresh(uid, now) and key is not None:
+                self.store.on_queue(key)
             step = lifecycle.next_step(
                 job,
                 self.store.queues.get(key) if key is not None else None,

@@ -52,7 +52,6 @@ class Replayer:
             for job in followers(replay, self.store.dead_letters[key], self.store.jobs):
                 await self._raise(job, job.status.observed_replay + 1)
                 await asyncio.sleep(1 / PER_SECOND)
-            self.store.on_queue(key)
 
     async def _raise(self, job: AnalysisJob, replay: int) -> None:
         """Guarded: after a conflict the job is read live, and the next round decides again."""

@@ -117,17 +117,20 @@ class Store:
             if not group:
                 del groups[fingerprint]
 
-    def refresh(self, uid: str, now: datetime) -> None:
-        """Put a job into its backlog or take it out, as it now is."""
+    def refresh(self, uid: str, now: datetime) -> bool:
+        """Put a job into its backlog or take it out, as it now is; True if it was put there anew.
+
+        Whoever calls it because time has passed (a notBefore has come) tells the queue; those who put back what
+        they took must not, or they would wake themselves.
+        """
         job = self.jobs.get(uid)
         key = queue_key(job) if job is not None else None
         if job is None or key is None:
-            return
-        if not self._waits(job, self.queues.get(key), now):
-            self.backlogs[key].remove(uid)
-        elif self.backlogs[key].put(rank(job), shape_of(job)):
-            # Nothing of the job may have changed: its notBefore has come.
-            self.on_queue(key)
+            return False
+        if self._waits(job, self.queues.get(key), now):
+            return self.backlogs[key].put(rank(job), shape_of(job))
+        self.backlogs[key].remove(uid)
+        return False
 
     def _waits(self, job: AnalysisJob, queue: AnalysisQueue | None, now: datetime) -> bool:
         """Whether the job may be reserved: accepted, due, wanted, and holding no slot by any attempt."""

@@ -1,7 +1,10 @@
 """A scheduler and kubelet that run nothing: `python -m klipfake.kubelet` plays the life of every worker pod.
 
 What a pod does is read from its AnalysisJob's params: fake_seconds (run time) and fake_exits (exit codes by
-attempt, the last one repeating, such as "1,1,0"), fake_message (the termination message).
+attempt, the last one repeating, such as "1,1,0"), fake_message (the termination message), fake_waiting (why its
+container never starts, such as ImagePullBackOff).
+
+A ConfigMap "fake-node" limits a namespace: its "room" is how many pods run at once, and the others find no node.
 """
 
 import argparse
@@ -11,8 +14,11 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from klipstream_kube import PODS, ApiError, Client, NotFound, Reflector, Unreachable, load_connection
+from klipstream_kube import PODS, ApiError, Client, NotFound, Reflector, Resource, Unreachable, load_connection
 
+CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
+NODE = "fake-node"
+NO_ROOM = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims."
 PARAMS = "analysis.klipstream.io/params"
 ATTEMPT = "analysis.klipstream.io/attempt"
 
@@ -24,13 +30,21 @@ class FakeKubelet:
         self._client = client
         self._default_seconds = default_seconds
         self._lives: dict[str, asyncio.Task[None]] = {}
+        self._room: dict[str, int] = {}
+        self._bound: dict[str, set[str]] = {}
 
     async def run(self) -> None:
         """Never returns."""
-        reflector = Reflector(
-            self._client, PODS, on_upsert=self._seen, on_delete=self._gone, log=logging.getLogger("fake-kubelet")
-        )
-        await reflector.run()
+        log = logging.getLogger("fake-kubelet")
+        pods = Reflector(self._client, PODS, on_upsert=self._seen, on_delete=self._gone, log=log)
+        nodes = Reflector(
+            self._client, CONFIG_MAPS, on_upsert=self._resized, on_delete=lambda _: None,
+            field_selector=f"metadata.name={NODE}", log=log,
+        )  # fmt: skip
+        await asyncio.gather(pods.run(), nodes.run())
+
+    def _resized(self, node: dict[str, Any]) -> None:
+        self._room[node["metadata"]["namespace"]] = int(node["data"]["room"])
 
     def _seen(self, pod: dict[str, Any]) -> None:
         uid = pod["metadata"]["uid"]
@@ -41,6 +55,7 @@ class FakeKubelet:
             self._lives[uid] = asyncio.create_task(self._guarded(self._live(pod)))
 
     def _gone(self, pod: dict[str, Any]) -> None:
+        self._bound.get(pod["metadata"]["namespace"], set()).discard(pod["metadata"]["uid"])
         life = self._lives.pop(pod["metadata"]["uid"], None)
         if life is not None:
             life.cancel()
@@ -59,12 +74,35 @@ class FakeKubelet:
         exits = [int(code) for code in params.get("fake_exits", "0").split(",")]
         attempt = int(metadata.get("labels", {}).get(ATTEMPT, "1"))
         code = exits[min(attempt, len(exits)) - 1]
+        await self._find_node(pod)
+        if reason := params.get("fake_waiting"):
+            await self._write(pod, {"phase": "Pending"}, {"waiting": {"reason": reason, "message": "fake"}})
+            return
         began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         await self._write(pod, {"phase": "Running", "startTime": began}, {"running": {"startedAt": began}})
         await asyncio.sleep(float(params.get("fake_seconds", self._default_seconds)))
         ended = {"exitCode": code, "reason": "Completed" if code == 0 else "Error", "startedAt": began,
                  "message": params.get("fake_message", "")}  # fmt: skip
         await self._write(pod, {"phase": "Succeeded" if code == 0 else "Failed"}, {"terminated": ended})
+        self._bound.get(metadata["namespace"], set()).discard(metadata["uid"])
+
+    async def _find_node(self, pod: dict[str, Any]) -> None:
+        """Where the namespace is limited: wait as the scheduler does, saying so in the pod, then bind it."""
+        namespace, uid = pod["metadata"]["namespace"], pod["metadata"]["uid"]
+        if namespace not in self._room:
+            return
+        bound = self._bound.setdefault(namespace, set())
+        if len(bound) >= self._room[namespace]:
+            since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": NO_ROOM,
+                         "lastTransitionTime": since}  # fmt: skip
+            await self._write(pod, {"phase": "Pending", "conditions": [condition]}, {})
+        while len(bound) >= self._room[namespace]:
+            await asyncio.sleep(0.1)
+        bound.add(uid)
+        body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod["metadata"]["name"]},
+                "target": {"apiVersion": "v1", "kind": "Node", "name": NODE}}  # fmt: skip
+        await self._client.request("POST", f"{PODS.path(namespace, pod['metadata']['name'])}/binding", body=body)
 
     async def _remove(self, pod: dict[str, Any]) -> None:
         """A container that is asked to end ends with 143, and the pod is then taken away."""
@@ -79,9 +117,10 @@ class FakeKubelet:
             {"name": container["name"], "image": container["image"], "imageID": "", "ready": "running" in state,
              "restartCount": 0, "state": state}
             for container in pod["spec"]["containers"]
+            if state
         ]  # fmt: skip
         metadata = pod["metadata"]
-        body = {"status": status | {"containerStatuses": containers}}
+        body = {"status": status | ({"containerStatuses": containers} if state else {})}
         while True:  # as the real one, it goes on trying while the API server is away
             try:
                 await self._client.patch(PODS, metadata["name"], metadata["namespace"], body, subresource="status")

@@ -29,6 +29,30 @@ class World:
     def job(self, name: str, **spec: Any) -> None:
         self.apply(job(name, **spec))
 
+    def room(self, pods: int) -> None:
+        """How many pods the namespace's fake node takes at once."""
+        self.apply(
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "fake-node"}, "data": {"room": str(pods)}}
+        )
+
+    def ask(self, annotation: str, value: str, queue: str = "default") -> None:
+        """Ask a queue for an administrative operation."""
+        self.kubectl("annotate", "--overwrite", "aq", queue, f"analysis.klipstream.io/{annotation}={value}")
+
+    def operation(self, name: str, queue: str = "default") -> dict[str, Any]:
+        """The last request of an operation, as acknowledged; empty before."""
+        operations = self.get("aq", queue)["status"].get("operations", [])
+        return next((dict(operation) for operation in operations if operation["name"] == name), {})
+
+    def condition(self, kind: str, name: str, type_: str) -> dict[str, Any]:
+        """A condition of an object; empty where it was never set."""
+        conditions = self.get(kind, name)["status"].get("conditions", [])
+        return next((dict(condition) for condition in conditions if condition["type"] == type_), {})
+
+    def change(self, kind: str, name: str, **spec: Any) -> None:
+        """Patch the spec of an object."""
+        self.kubectl("patch", kind, name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
     def get(self, kind: str, name: str) -> dict[str, Any]:
         """The object; a queue that was not looked at yet has an empty status."""
         return {"status": {}} | dict(json.loads(self.kubectl("get", kind, name, "-o", "json")))

@@ -1,0 +1,186 @@
+"""The whole life of a job by kubectl alone: stops, capacity, partitions, with pods that a fake kubelet plays."""
+
+import time
+from typing import Any
+
+import pytest
+
+from klipfake.world import World, job
+
+
+def accepted(world: World) -> bool:
+    return all(item["status"].get("sequence") for item in world.items("aj"))
+
+
+def test_an_unschedulable_job_gives_its_slot_back_and_goes_on_with_the_same_attempt(world: World) -> None:
+    world.room(1)
+    world.queue(maxConcurrentJobs=2, capacity={"unschedulableSeconds": 1, "probeSeconds": 1, "probeAtMostSeconds": 4})
+    world.apply(*(job(f"job-{n}", params={"fake_seconds": "6"}) for n in range(3)))
+    world.until(lambda: bool(world.get("aq", "default")["status"].get("capacity")), "the queue notes the shortage")
+    shortage = world.get("aq", "default")["status"]["capacity"][0]
+    assert shortage["missing"] == ["cpu"]
+
+    def told() -> list[str]:
+        conditions = (world.condition("aj", f"job-{n}", "CapacityAvailable") for n in range(3))
+        return [condition["reason"] for condition in conditions if condition.get("status") == "False"]
+
+    world.until(lambda: "InsufficientCpu" in told(), "a job says what is missing")
+    assert world.condition("aq", "default", "CapacityAvailable")["status"] == "False"
+    world.until(lambda: set(world.phases().values()) == {"Succeeded"}, "all succeed one after the other")
+    for item in world.items("aj"):
+        assert (item["status"]["attempt"], item["status"]["retries"]) == (1, 0)
+        assert len(item["status"]["attempts"]) == 1
+    assert len(world.items("jobs")) == 3
+    world.until(lambda: world.condition("aq", "default", "CapacityAvailable")["status"] == "True", "room again")
+    world.until(lambda: world.get("aq", "default")["status"]["active"] == 0, "all slots are free")
+    assert world.get("aq", "default")["status"]["totals"]["succeeded"] == 3
+    assert world.get("aq", "default")["status"]["totals"]["retried"] == 0
+
+
+def test_only_one_job_at_a_time_tries_whether_there_is_room(world: World) -> None:
+    world.room(0)
+    world.queue(maxConcurrentJobs=3, capacity={"unschedulableSeconds": 2, "probeSeconds": 1, "probeAtMostSeconds": 1})
+    world.apply(*(job(f"job-{n}", params={"fake_seconds": "0.1"}) for n in range(5)))
+
+    def tries() -> int:
+        shortages = world.get("aq", "default")["status"].get("capacity", [])
+        return int(shortages[0]["tries"]) if shortages else 0
+
+    world.until(lambda: tries() >= 1, "the first ones found no node")
+    most = 0
+    while tries() < 4:
+        most = max(most, sum(not item["spec"].get("suspend") for item in world.items("jobs")))
+        time.sleep(0.05)
+    assert most == 1
+    assert {item["status"]["attempt"] for item in world.items("aj")} <= {0, 1}
+    world.room(5)
+    world.until(lambda: set(world.phases().values()) == {"Succeeded"}, "all succeed once there is room")
+
+
+def test_a_job_that_waits_for_room_survives_a_killed_operator_and_a_cancel(world: World) -> None:
+    world.room(0)
+    world.queue(capacity={"unschedulableSeconds": 1, "probeSeconds": 2})
+    world.job("stays")
+    world.job("goes")
+    for name in ("stays", "goes"):
+        world.until(lambda n=name: world.condition("aj", n, "CapacityAvailable").get("status") == "False", "given back")
+    world.operator.kill()
+    world.change("aj", "goes", cancel=True)
+    world.operator.start()
+    world.until_phase("goes", "Cancelled")
+    world.room(1)
+    world.until_phase("stays", "Succeeded")
+    assert world.get("aj", "stays")["status"]["attempt"] == 1
+    world.until(lambda: world.get("aq", "default")["status"]["active"] == 0, "all slots are free")
+
+
+def test_a_changed_worker_template_takes_over_from_an_attempt_that_found_no_node(world: World) -> None:
+    world.room(0)
+    world.queue(capacity={"unschedulableSeconds": 1, "probeSeconds": 30})
+    world.job("film")
+    world.until(lambda: world.condition("aj", "film", "CapacityAvailable").get("status") == "False", "given back")
+    world.room(1)
+    smaller = {"containers": [{"name": "worker", "image": "none", "resources": {"requests": {"cpu": "1m"}}}]}
+    world.change("aq", "default", workerTemplate={"spec": smaller})
+    world.until_phase("film", "Succeeded")
+    status = world.get("aj", "film")["status"]
+    assert (status["attempt"], status["retries"]) == (2, 0)
+    assert [entry.get("reason") for entry in status["attempts"]] == ["Superseded", None]
+
+
+@pytest.mark.parametrize(
+    ("reason", "failure", "phase"),
+    [("ImagePullBackOff", "Transient", "BackingOff"), ("InvalidImageName", "Permanent", "Failed")],
+)
+def test_a_worker_that_cannot_start_fails_after_the_deadline(
+    world: World, reason: str, failure: str, phase: str
+) -> None:
+    world.queue(startDeadlineSeconds=3, retryDelaysSeconds=[600])
+    world.job("film", params={"fake_waiting": reason})
+    world.until_phase("film", phase)
+    attempt = world.get("aj", "film")["status"]["attempts"][0]
+    assert (attempt["failureClass"], attempt["reason"]) == (failure, reason)
+    assert "image" in attempt["message"]
+    world.until(lambda: world.get("aq", "default")["status"]["active"] == 0, "the slot is free")
+
+
+def test_a_stalled_attempt_is_stopped_and_burns_a_retry(world: World) -> None:
+    world.queue(stall={"noProgressSeconds": 2}, retryDelaysSeconds=[600])
+    world.job("film", params={"fake_seconds": "300"})
+    world.until_phase("film", "BackingOff")
+    status = world.get("aj", "film")["status"]
+    assert status["retries"] == 1
+    assert status["attempts"][0]["failureClass"] == "Stalled"
+    assert world.condition("aj", "film", "Stalled")["status"] == "True"
+    assert "noProgressSeconds" in status["attempts"][0]["message"]
+
+
+def test_a_cancel_that_comes_too_late_says_so(world: World) -> None:
+    world.queue()
+    world.job("film", params={"fake_seconds": "1"})
+    world.until(lambda: bool(world.items("pods")), "its pod exists")
+    world.operator.kill()
+    world.until(lambda: world.items("pods")[0]["status"]["phase"] == "Succeeded", "the worker ends")
+    world.change("aj", "film", cancel=True)
+    world.operator.start()
+    world.until_phase("film", "Succeeded")
+    assert "too late" in world.condition("aj", "film", "Finished")["message"]
+
+
+def test_not_before_holds_a_job_back(world: World) -> None:
+    world.queue()
+    due = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 6))
+    world.job("later", notBefore=due)
+    world.until_phase("later", "Succeeded")
+    assert world.get("aj", "later")["status"]["startedAt"] >= due
+
+
+def test_reserved_slots_are_kept_for_higher_priorities(world: World) -> None:
+    world.queue(maxConcurrentJobs=2, reservedSlots={"URGENT": 1})
+    world.apply(*(job(f"low-{n}", priority="LOW", params={"fake_seconds": "300"}) for n in range(3)))
+    world.until(lambda: world.get("aq", "default")["status"].get("active") == 1, "one slot is used")
+    world.job("urgent", priority="URGENT")
+    world.until_phase("urgent", "Succeeded")
+    assert sorted(world.phases().values()).count("Queued") == 2
+    world.change("aq", "default", reservedSlots=None)
+    world.until(lambda: world.get("aq", "default")["status"].get("active") == 2, "without it both are used")
+
+
+def test_aging_lets_a_waiting_job_rise_and_shows_it(world: World) -> None:
+    world.queue(mode="Paused", maxConcurrentJobs=1, aging={"everySeconds": 2})
+    world.job("old", priority="LOW")
+    world.until(lambda: world.get("aj", "old")["status"].get("effectivePriority") == "HIGH", "it rises to HIGH")
+    world.job("fresh", priority="NORMAL")
+    world.until(lambda: world.get("aq", "default")["status"].get("queued") == 2, "both wait")
+    world.until(lambda: world.get("aq", "default")["status"]["head"][0]["name"] == "old", "the old one is the head")
+    world.change("aq", "default", aging=None)
+    world.until(lambda: world.get("aq", "default")["status"]["head"][0]["name"] == "fresh", "strict priority again")
+    assert "effectivePriority" not in world.get("aj", "old")["status"]
+
+
+def test_a_job_beyond_the_queues_bounds_is_rejected_and_says_why(world: World) -> None:
+    world.queue(resourceBounds={"max": {"memory": "64Gi"}})
+    world.job("greedy", resources={"limits": {"memory": "65Gi"}})
+    world.job("modest", resources={"limits": {"memory": "64Gi"}})
+    world.until_phase("greedy", "Rejected")
+    finished = world.condition("aj", "greedy", "Finished")
+    assert finished["reason"] == "ResourcesOutOfBounds"
+    assert "65Gi" in finished["message"]
+    world.until_phase("modest", "Succeeded")
+
+
+def test_partitions_route_by_type_and_priority(world: World) -> None:
+    world.queue("live", accepts={"priorities": ["URGENT"]}, maxConcurrentJobs=1)
+    world.queue("batch", accepts={"types": ["transcode"]}, maxConcurrentJobs=1)
+    world.queue("default")
+    wanted: dict[str, tuple[dict[str, Any], str]] = {
+        "a": ({"priority": "URGENT"}, "live"),
+        "b": ({"type": "transcode"}, "batch"),
+        "c": ({}, "default"),
+        "d": ({"type": "transcode", "queueName": "default"}, "default"),
+    }
+    world.apply(*(job(name, **spec) for name, (spec, _) in wanted.items()))
+    world.until(lambda: set(world.phases().values()) == {"Succeeded"}, "all succeed")
+    assert {item["metadata"]["name"]: item["status"]["queueName"] for item in world.items("aj")} == {
+        name: queue for name, (_, queue) in wanted.items()
+    }
