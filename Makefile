@@ -56,6 +56,10 @@ images: venv ## Build the images into build/images
 crds: venv ## Generate crds/ and the chart's copies from the models
 	$(BIN)/python -m klipstream_api.crds crds charts/klipstream/crds
 
+.PHONY: docs
+docs: venv ## Generate docs/transitions.md from the operator's table
+	$(BIN)/python -m klipstream_operator.transitions > docs/transitions.md
+
 # --- checking --------------------------------------------------------------------------------------------------
 
 .PHONY: lint

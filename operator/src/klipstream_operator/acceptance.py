@@ -51,7 +51,8 @@ def decide(job: AnalysisJob, store: Store, waiting: dict[QueueKey, int], now: da
     return statuses.accepted(job, name, now)
 
 
-def _transition(status: AnalysisJobStatus) -> Transition:
+def transition_of(status: AnalysisJobStatus) -> Transition:
+    """Which transition a decision about a submission is."""
     if status.phase is Phase.REJECTED:
         return Transition.REJECTED
     if status.phase is Phase.CANCELLED:
@@ -112,7 +113,7 @@ class Acceptance:
         async def write(job: AnalysisJob, status: AnalysisJobStatus) -> None:
             async with limit:
                 try:
-                    await self.writer.write(job, status, _transition(status))
+                    await self.writer.write(job, status, transition_of(status))
                 except (ApiError, Unreachable) as error:
                     log.warning("AnalysisJob %s/%s: acceptance is tried again: %s",
                                 job.metadata.namespace, job.metadata.name, error)  # fmt: skip
