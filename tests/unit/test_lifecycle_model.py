@@ -4,12 +4,14 @@ The decisions are the operator's own (lifecycle, Store); the model holds what is
 the scheduler and the kubelet. After each step the promises must hold, and every run must come to an end.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from klipfake.objects import NOW, UID
 from klipstream_api import (
@@ -24,10 +26,15 @@ from klipstream_api import (
 )
 from klipstream_operator import lifecycle, statuses
 from klipstream_operator.store import Store
+from klipstream_operator.transitions import Transition
 from klipstream_operator.workload import JobView, PodView, Termination
 
 KEY = ("n", "q")
 STEPS_AT_LEAST = 200_000
+DECIDED_HERE = set(Transition) - {
+    Transition.HELD_UP, Transition.ACCEPTED, Transition.REJECTED, Transition.AGED, Transition.PROGRESS,
+    Transition.SUPERSEDED,
+}  # fmt: skip
 ROUNDS_TO_THE_END = 400
 
 
@@ -57,6 +64,16 @@ class KubeJob:
     pods: list[Pod] = field(default_factory=list)
 
 
+@dataclass
+class Frozen:
+    """A decision that was taken and not yet sent."""
+
+    step: lifecycle.Step
+    status: AnalysisJobStatus
+    seen: dict[int, int]
+    job_version: str = ""
+
+
 class Cluster:
     """What is true, and the operator's cache of it, which may lag."""
 
@@ -68,6 +85,8 @@ class Cluster:
         self.admitted: set[int] = set()
         self.cleared_at: datetime | None = None
         self.store = Store(lambda _: None, lambda _: None, lambda: None)
+        self.frozen: Frozen | None = None
+        self.transitions: set[Transition] = set()
         self.status = AnalysisJobStatus()
         self.status = statuses.accepted(self.job(), "q", self.now)
         self.put_queue()
@@ -80,7 +99,7 @@ class Cluster:
         return self.version
 
     def job(self) -> AnalysisJob:
-        spec = {"videoUrl": "https://example.com/v.mp4", "cancel": self.cancel, "replay": self.replay, "maxRetries": 2}
+        spec = {"videoUrl": "https://example.com/v.mp4", "cancel": self.cancel, "replay": self.replay, "maxRetries": 1}
         metadata = {"name": "a", "namespace": "n", "uid": UID, "resourceVersion": str(self.version), "generation": 1}
         bare = AnalysisJob.from_wire({"metadata": metadata, "spec": spec})
         return bare.model_copy(update={"status": self.status})
@@ -111,7 +130,7 @@ class Cluster:
                 self.store.remove_workload(uid)
             return
         self.store.put_workload(JobView(
-            uid=kube.uid, name=f"{UID}-a{attempt}", namespace="n", resource_version=self.seen(kube), job_uid=UID,
+            uid=kube.uid, name=f"{UID}-a{attempt}", namespace="n", resource_version=kube.version, job_uid=UID,
             attempt=attempt, owner_uid=UID, suspend=kube.suspend, pods_left=sum(pod.live for pod in kube.pods),
             conditions={kube.condition: ""} if kube.condition else {}, fenced=kube.fenced,
         ))  # fmt: skip
@@ -127,16 +146,12 @@ class Cluster:
                 unschedulable_since=pod.unschedulable_since,
             ))  # fmt: skip
 
-    @staticmethod
-    def seen(kube: KubeJob) -> int:
-        return kube.version
-
     # --- the operator ----------------------------------------------------------------------------------------
 
     def reserve(self) -> None:
         """The queue's writer: only what the backlog holds, only one reservation for a job."""
         rank = self.store.backlogs[KEY].peek()
-        if rank is None or self.draining is None:
+        if rank is None:
             return
         assert not self.admitted, "a job that holds a slot waits for another"
         assert not self.cancel, "a cancelled job is reserved"
@@ -152,38 +167,50 @@ class Cluster:
                 self.admitted.discard(attempt)
                 self.put_queue()
 
-    def reconcile(self) -> None:
-        """One step of the reconciler, carried out on what is true."""
+    def decide(self) -> lifecycle.Step:
         self.store.refresh(UID, self.now)
-        queue = self.store.queues[KEY]
-        step = lifecycle.next_step(
-            self.store.jobs[UID], queue, self.store.reserved(UID),
+        return lifecycle.next_step(
+            self.store.jobs[UID], self.store.queues[KEY], self.store.reserved(UID),
             lambda attempt: self.store.attempt((UID, attempt)), None, self.now,
         )  # fmt: skip
+
+    def reconcile(self) -> None:
+        """One step of the reconciler, carried out on what is true."""
+        step = self.decide()
+        if isinstance(step, lifecycle.WriteStatus):
+            self.write(step)
+        else:
+            self.act(step, self.seen())
+
+    def write(self, step: lifecycle.WriteStatus) -> None:
+        """A status write whose guard holds."""
+        before, status = self.status, step.status
+        assert step.transition.allows(before.phase, status.phase), step.transition
+        assert before.phase not in FINISHED_PHASES or status.observed_replay > before.observed_replay
+        assert status.attempt >= before.attempt
+        assert status.retries <= 1
+        if status.phase is Phase.CANCELLED:
+            assert not self.live_pods(), "cancelled while a pod lives"
+        if step.transition is Transition.RETURNED and statuses.resumable(status):
+            assert status.attempt not in self.admitted, "a given-back slot looks like a new reservation"
+        self.transitions.add(step.transition)
+        self.status = status
+        self.put_job()
+
+    def act(self, step: lifecycle.Step, seen: dict[int, int]) -> None:
+        """Any other step; `seen` holds the versions of the Jobs that the decision knew."""
         match step:
-            case lifecycle.WriteStatus(status, transition):
-                before = self.status
-                assert transition.allows(before.phase, status.phase), transition
-                assert before.phase not in FINISHED_PHASES or status.observed_replay > before.observed_replay
-                assert status.attempt >= before.attempt
-                assert status.retries <= 2
-                if status.phase is Phase.CANCELLED:
-                    assert not self.live_pods(), "cancelled while a pod lives"
-                self.status = status
-                self.put_job()
             case lifecycle.Launch(attempt, suspended):
-                assert suspended or attempt in self.admitted, "a Job without a reservation"
                 if attempt not in self.jobs:
                     assert attempt > self.status.attempt, "an attempt is made anew"
                     self.jobs[attempt] = KubeJob(f"j{attempt}", suspended, self.bump())
                 self.show(attempt)
             case lifecycle.Suspend(attempt, _):
-                self.change(attempt, suspend=True)
+                self.change(attempt, seen, suspend=True)
             case lifecycle.Resume(attempt, _):
-                assert attempt in self.admitted, "resumed without a reservation"
-                self.change(attempt, suspend=False)
+                self.change(attempt, seen, suspend=False)
             case lifecycle.FenceOff(attempt, _):
-                self.change(attempt, fenced=True)
+                self.change(attempt, seen, fenced=True)
             case lifecycle.ReadLive(attempt):
                 self.read_live(attempt)
             case lifecycle.FailLostPod(pod):
@@ -193,10 +220,30 @@ class Cluster:
                             each.phase, each.reason = "Failed", "NodeLost"
                 self.show(pod.attempt)
 
-    def change(self, attempt: int, **changes: bool) -> None:
-        """Guarded by what the cache shows; a conflict reads live."""
-        kube, known = self.jobs.get(attempt), self.store.attempt((UID, attempt)).job
-        if kube is not None and known is not None and known.resource_version == kube.version:
+    def seen(self) -> dict[int, int]:
+        """The versions of the Jobs in the cache."""
+        return {key[1]: view.job.resource_version for key, view in self.store.attempts.items() if view.job is not None}
+
+    def freeze(self) -> None:
+        """An operator decides, and freezes before its request is sent; a successor goes on with the same cache."""
+        if self.frozen is None:
+            version = self.store.jobs[UID].metadata.resource_version
+            self.frozen = Frozen(self.decide(), self.status, self.seen(), version)
+
+    def thaw(self) -> None:
+        """Its request comes late. Status writes are guarded, so they count only if nobody wrote in between."""
+        frozen, self.frozen = self.frozen, None
+        if frozen is None:
+            return
+        if not isinstance(frozen.step, lifecycle.WriteStatus):
+            self.act(frozen.step, frozen.seen)
+        elif frozen.status is self.status and frozen.job_version == self.store.jobs[UID].metadata.resource_version:
+            self.write(frozen.step)
+
+    def change(self, attempt: int, seen: dict[int, int], **changes: bool) -> None:
+        """Guarded by what the decision saw; after a conflict it is read live."""
+        kube = self.jobs.get(attempt)
+        if kube is not None and seen.get(attempt) == kube.version:
             for name, value in changes.items():
                 setattr(kube, name, value)
             kube.version = self.bump()
@@ -207,6 +254,11 @@ class Cluster:
         kube = self.jobs.get(attempt)
         if kube is None:
             self.store.mark_gone((UID, attempt))
+
+    @property
+    def settled(self) -> bool:
+        """Finished, and its slot is free."""
+        return self.status.phase in FINISHED_PHASES and not self.admitted
 
     # --- Kubernetes ------------------------------------------------------------------------------------------
 
@@ -264,7 +316,7 @@ class Cluster:
 
     def delete_job(self) -> None:
         """By hand: the Job and its pods go. What is not promised (design rule 2): in the middle of a create."""
-        if self.jobs and self.status.phase in (Phase.STARTING, Phase.RUNNING, Phase.QUEUED):
+        if self.jobs and self.frozen is None and self.status.phase not in FINISHED_PHASES:
             del self.jobs[max(self.jobs)]
 
     def deliver(self) -> None:
@@ -281,6 +333,8 @@ OPERATIONS = {
     "schedule": lambda cluster: cluster.schedule(found=True),
     "no room": lambda cluster: cluster.schedule(found=False),
     "run": Cluster.run,
+    "freeze": Cluster.freeze,
+    "thaw": Cluster.thaw,
     "exit 0": lambda cluster: cluster.exit(0),
     "exit 1": lambda cluster: cluster.exit(1),
     "kubelet ends deleted": Cluster.kubelet_ends_deleted,
@@ -288,7 +342,8 @@ OPERATIONS = {
     "half a minute": lambda cluster: setattr(cluster, "now", cluster.now + timedelta(seconds=31)),
     "ten minutes": lambda cluster: setattr(cluster, "now", cluster.now + timedelta(seconds=600)),
 }
-RARE = ("delete pod", "delete job", "cancel", "replay", "clear", "drain")
+WEIGHTED = [*sorted(OPERATIONS), *3 * ("reconcile", "deliver", "exit 1"), *2 * ("controller", "release", "reserve")]
+RARE = ("delete pod", "cancel", "clear", *3 * ("delete job",), *3 * ("replay",), *3 * ("drain",))
 
 
 def rarely(cluster: Cluster, what: str) -> None:
@@ -316,12 +371,21 @@ class LifecycleAgainstModel(RuleBasedStateMachine):
     """Random steps; after each of them the promises hold, and a fair world brings every job to its end."""
 
     steps = 0
+    transitions: ClassVar[set[Transition]] = set()
 
     def __init__(self) -> None:
         super().__init__()
         self.cluster = Cluster()
 
-    @rule(names=st.lists(st.sampled_from(sorted(OPERATIONS)), min_size=40, max_size=60))
+    @precondition(
+        lambda self: self.cluster.settled and (self.cluster.replay > 2 or self.cluster.status.phase != "Failed")
+    )
+    @rule()
+    def next_job(self) -> None:
+        self.transitions.update(self.cluster.transitions)
+        self.cluster = Cluster()
+
+    @rule(names=st.lists(st.sampled_from(WEIGHTED), min_size=20, max_size=40))
     def usual(self, names: list[str]) -> None:
         for name in names:
             OPERATIONS[name](self.cluster)
@@ -341,8 +405,9 @@ class LifecycleAgainstModel(RuleBasedStateMachine):
     def teardown(self) -> None:
         """From here on nothing fails any more: the job must reach a final phase and let go of its slot."""
         cluster = self.cluster
+        self.transitions.update(cluster.transitions)
         for _ in range(ROUNDS_TO_THE_END):
-            if cluster.status.phase in FINISHED_PHASES and not cluster.admitted and not self.wants_more():
+            if cluster.settled and not self.wants_more():
                 return
             for name in ("deliver", "reconcile", "release", "reserve", "controller", "deliver", "reconcile",
                          "schedule", "run", "kubelet ends deleted", "exit 0", "second", "half a minute"):  # fmt: skip
@@ -361,7 +426,61 @@ def test_no_life_of_a_job_breaks_a_promise_in_200_000_random_steps() -> None:
         run_state_machine_as_test(
             LifecycleAgainstModel,
             settings=settings(
-                max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+                max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
             ),
         )
     print(f"{LifecycleAgainstModel.steps} steps without a counterexample")
+    assert {t.name for t in DECIDED_HERE - LifecycleAgainstModel.transitions} == set()
+
+
+def test_nobody_resumes_an_attempt_that_was_cancelled_while_an_operator_was_frozen() -> None:
+    cluster = given_back()
+    cluster.schedule(found=True)
+    cluster.reserve()
+    cluster.freeze()
+    assert cluster.frozen is not None
+    assert isinstance(cluster.frozen.step, lifecycle.Resume)
+    rarely(cluster, "cancel")
+    until(cluster, lambda: cluster.status.phase is Phase.CANCELLED)
+    until(cluster, lambda: not cluster.admitted)
+    cluster.thaw()
+    cluster.controller()
+    assert not cluster.live_pods(), "the late resume came through"
+
+
+def test_a_reservation_for_going_on_is_not_taken_for_the_one_that_was_given_back() -> None:
+    cluster = given_back()
+    cluster.reserve()
+    cluster.release()
+    assert cluster.admitted == {1}
+
+
+def test_a_deleted_job_of_an_attempt_that_waits_for_room_is_followed_by_another_attempt() -> None:
+    cluster = given_back()
+    rarely(cluster, "delete job")
+    cluster.deliver()
+    until(cluster, lambda: Transition.SUPERSEDED in cluster.transitions)
+    assert (statuses.next_attempt(cluster.status), cluster.status.retries) == (2, 0)
+
+
+def given_back() -> Cluster:
+    """A job that found no node: in the backlog again, its Job suspended."""
+    cluster = Cluster()
+    cluster.reserve()
+    until(cluster, lambda: cluster.status.phase is Phase.STARTING)
+    cluster.controller()
+    cluster.schedule(found=False)
+    cluster.now += timedelta(seconds=31)
+    until(cluster, lambda: Transition.RETURNED in cluster.transitions)
+    assert statuses.resumable(cluster.status)
+    return cluster
+
+
+def until(cluster: Cluster, reached: Callable[[], bool]) -> None:
+    """Let the operator and the Job controller go on, but reserve nothing and run nothing."""
+    for _ in range(20):
+        if reached():
+            return
+        for name in ("deliver", "reconcile", "controller", "deliver", "release"):
+            OPERATIONS[name](cluster)
+    raise AssertionError(f"never: {cluster.status.phase}, holds {cluster.admitted}")
