@@ -28,6 +28,7 @@ class Settings:
     tls_certificate: Path | None
     tls_key: Path | None
     tls_ca: Path | None
+    archive_logs: bool
     log_format: str
     log_level: str
 
@@ -54,6 +55,12 @@ class Settings:
                 raise BadSetting(f"KLIPSTREAM_{name}={value!r}: there is no such file")
             return Path(value) if value else None
 
+        def boolean(name: str, default: str) -> bool:
+            value = text(name, default).lower()
+            if value not in ("true", "false"):
+                raise BadSetting(f"KLIPSTREAM_{name}={value!r}: use true or false")
+            return value == "true"
+
         port = int(number("PROGRESS_PORT", 8080, 0, 65535))
         settings = cls(
             identity=text("IDENTITY", "") or f"{socket.gethostname()}-{os.getpid()}",
@@ -69,6 +76,7 @@ class Settings:
             tls_certificate=path("TLS_CERTIFICATE"),
             tls_key=path("TLS_KEY"),
             tls_ca=path("TLS_CA"),
+            archive_logs=boolean("ARCHIVE_LOGS", "true"),
             log_format=text("LOG_FORMAT", "plain"),
             log_level=text("LOG_LEVEL", "INFO").upper(),
         )
