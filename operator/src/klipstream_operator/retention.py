@@ -12,7 +12,7 @@ STORE_GRACE = timedelta(days=1)
 
 
 def retention_of(queue: AnalysisQueue | None) -> Retention:
-    """The retention of a queue; the documented defaults stand in for one that was deleted."""
+    """The retention of a queue; the documented defaults where it was deleted, or where none accepted the job."""
     return Retention() if queue is None else queue.spec.retention
 
 
