@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from klipstream_api import AnalysisJob, AnalysisQueue, Attempt, names
 from klipstream_kube import ApiError, Client, Unreachable
-from klipstream_operator.log_store import LogStore, LogStoreError, Unusable
+from klipstream_operator.log_store import LogStore, LogStoreError, Place, Unusable, place_of
 from klipstream_operator.status_writer import StatusWriter
 from klipstream_operator.store import QueueKey, Store, queue_key
 from klipstream_operator.workload import AttemptView, PodView
@@ -96,8 +96,8 @@ class LogArchive:
     _some: asyncio.Event = field(default_factory=asyncio.Event)
     _memories: dict[str, defaultdict[int, _Memory]] = field(default_factory=dict)
     """By uid and attempt."""
-    _told: set[tuple[QueueKey, str]] = field(default_factory=set)
-    """Queues whose store cannot be used from here, and for which URL that was said."""
+    _told: set[tuple[QueueKey, Place]] = field(default_factory=set)
+    """Queues whose store cannot be used from here, each with the store for which that was said."""
 
     def look(self, uid: str) -> None:
         """Look at an AnalysisJob soon, if there may be a log to archive; called for every change."""
@@ -164,12 +164,13 @@ class LogArchive:
     async def _archive_guarded(self, uid: str, attempt: int, pod: PodView) -> None:
         job = self.store.jobs.get(uid)
         queue = self._queue(job) if job is not None else None
-        if job is None or queue is None or queue.spec.results is None:
+        place = place_of(queue) if queue is not None else None
+        if job is None or queue is None or place is None:
             return
         memory = self._memory(uid, attempt)
         try:
-            if await self._usable(queue, queue.spec.results.url):
-                await self._archive(job, queue.spec.results.url, attempt, pod, memory)
+            if await self._usable(queue, place):
+                await self._archive(job, place, attempt, pod, memory)
         except (ApiError, Unreachable, LogStoreError, TooLong, EmptyLog) as error:
             self._failed(job, attempt, memory, error)
 
@@ -188,31 +189,31 @@ class LogArchive:
             log.warning("The log of attempt %d of AnalysisJob %s was not archived in %d tries: %s",
                         attempt, name, TRIES, error)  # fmt: skip
 
-    async def _usable(self, queue: AnalysisQueue, url: str) -> bool:
+    async def _usable(self, queue: AnalysisQueue, place: Place) -> bool:
         """Whether the store can be used from here; if not, that is said once per queue."""
-        told = (queue.key, url)
+        told = (queue.key, place)
         try:
-            await self.logs.check(url)
+            await self.logs.check(place)
         except Unusable as problem:
             if told not in self._told:
                 self._told.add(told)
                 log.warning(
-                    "Logs of failed attempts of AnalysisQueue %s/%s are not archived: %s. Mount the queue's claim"
-                    " there (chart: operator.archiveLogs=true), use an s3:// URL, or turn archiving off"
+                    "Logs of failed attempts of AnalysisQueue %s/%s are not archived: %s. Use an s3:// URL, mount the"
+                    " queue's claim there (chart: results and operator.archiveLogs=true), or turn archiving off"
                     " (operator.archiveLogs=false).", *queue.key, problem,
                 )  # fmt: skip
             return False
         self._told.discard(told)
         return True
 
-    async def _archive(self, job: AnalysisJob, url: str, attempt: int, pod: PodView, memory: _Memory) -> None:
+    async def _archive(self, job: AnalysisJob, place: Place, attempt: int, pod: PodView, memory: _Memory) -> None:
         """Read, write, record; what is in the store already is only recorded."""
         if memory.written is None:
             content = await self._read(pod)
             if not content and not memory.failures:
                 raise EmptyLog("it is empty so far")
-            memory.written = await self.logs.write(url, job.job_id, attempt, content)
-        await self._record(job, url, attempt, memory.written)
+            memory.written = await self.logs.write(place, job.job_id, attempt, content)
+        await self._record(job, place, attempt, memory.written)
 
     async def _read(self, pod: PodView) -> bytes:
         for lines in TAIL_LINES:
@@ -224,7 +225,7 @@ class LogArchive:
                 continue
         raise TooLong(f"its last {TAIL_LINES[-1]} lines have more than {READ_BYTES} bytes")
 
-    async def _record(self, job: AnalysisJob, url: str, attempt: int, log_url: str) -> None:
+    async def _record(self, job: AnalysisJob, place: Place, attempt: int, log_url: str) -> None:
         """Name the log in the status, deciding again after each conflict, as long as the attempt stands there."""
         while (current := self.store.jobs.get(job.uid)) is not None:
             attempts = tuple(
@@ -235,4 +236,4 @@ class LogArchive:
             if await self.writer.write(current, status, "log archived"):
                 return
         # It was purged or deleted meanwhile, and nobody would remove its log later.
-        await self.logs.remove(url, job.job_id)
+        await self.logs.remove(place, job.job_id)

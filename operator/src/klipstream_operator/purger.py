@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from klipstream_api import AnalysisJob, AnalysisQueue
 from klipstream_api.analysisqueue import Retention
 from klipstream_kube import ApiError, Client, Conflict, NotFound, Unreachable
-from klipstream_operator.log_store import LogStore, LogStoreError, Unusable, root_of
+from klipstream_operator.log_store import LogStore, LogStoreError, Place, Unusable, place_of, root_of
 from klipstream_operator.retention import STORE_GRACE, may_have_logs, purge_at, retention_of
 from klipstream_operator.status_writer import ANALYSIS_JOBS, StatusWriter
 from klipstream_operator.store import QueueKey, Store, queue_key
@@ -57,8 +57,7 @@ class Purger:
     _failures: dict[str, int] = field(default_factory=dict)
     """Failures in a row, by uid."""
     _api: _Pause = field(default_factory=_Pause)
-    _stores: dict[str, _Pause] = field(default_factory=dict)
-    """By results URL."""
+    _stores: dict[Place, _Pause] = field(default_factory=dict)
 
     # --- what changed ----------------------------------------------------------------------------------------
 
@@ -175,12 +174,12 @@ class Purger:
     async def _remove_logs(self, job: AnalysisJob, at: datetime, now: datetime) -> bool:
         """Whether the job may be deleted: its logs are removed, or the store failed for too long."""
         name = f"{job.metadata.namespace}/{job.metadata.name}"
-        for url, named in self._log_roots(job).items():
-            pause = self._stores.setdefault(url, _Pause())
+        for place, named in self._places(job).items():
+            pause = self._stores.setdefault(place, _Pause())
             next_try = pause.until
             if now >= pause.until:
                 try:
-                    await self.logs.remove(url, job.job_id)
+                    await self.logs.remove(place, job.job_id)
                 except Unusable as error:
                     if not named:
                         continue
@@ -198,18 +197,23 @@ class Purger:
                 return False
             log.error(
                 "AnalysisJob %s is purged though its archived logs could not be removed in a day: remove"
-                " %s/jobs/%s/attempts/*/worker.log by hand", name, url, job.job_id,
+                " %s/jobs/%s/attempts/*/worker.log by hand", name, place.url, job.job_id,
             )  # fmt: skip
         return True
 
-    def _log_roots(self, job: AnalysisJob) -> dict[str, bool]:
-        """Results URLs under which logs of the job may be, and whether its status names them."""
+    def _places(self, job: AnalysisJob) -> dict[Place, bool]:
+        """Stores in which logs of the job may be, and whether its status names them there."""
         if not may_have_logs(job):
             return {}
-        roots: dict[str, bool] = {}
         queue = self._queue(job)
-        if self.archiving and queue is not None and queue.spec.results is not None:
+        own = place_of(queue) if queue is not None else None
+        places: dict[Place, bool] = {}
+        if self.archiving and own is not None:
             # A log that a crash kept out of the status, or of an attempt that is no longer there.
-            roots[queue.spec.results.url.rstrip("/")] = False
-        named = (root_of(entry.log_url) for entry in job.status.attempts if entry.log_url is not None)
-        return roots | {root: True for root in named if root is not None}
+            places[own] = False
+        for entry in job.status.attempts:
+            root = root_of(entry.log_url) if entry.log_url is not None else None
+            if root is not None:
+                named = own if own is not None and own.url == root else Place(root, job.metadata.namespace)
+                places[named] = True
+        return places

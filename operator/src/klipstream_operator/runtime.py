@@ -54,7 +54,7 @@ class Runtime:
         )
         self.acceptance = Acceptance(self.store, fenced)
         self.reconciler = Reconciler(client, self.store, fenced, contract)
-        logs = LogStore()
+        logs = LogStore(settings.results_claim)
         self.archive = LogArchive(client, self.store, fenced, logs) if settings.archive_logs else None
         self.purger = Purger(client, self.store, fenced, logs, settings.archive_logs)
         self.namespaces: tuple[str | None, ...] = settings.namespaces or (None,)

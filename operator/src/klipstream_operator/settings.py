@@ -13,7 +13,10 @@ class BadSetting(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How this replica runs. Seconds and ports are plain numbers; namespaces are empty to watch all."""
+    """How this replica runs. Seconds and ports are plain numbers; namespaces are empty to watch all.
+
+    `results_claim` is the claim that is mounted here, as "namespace/name"; its path is that of the queues' URL.
+    """
 
     identity: str
     namespaces: tuple[str, ...]
@@ -29,6 +32,7 @@ class Settings:
     tls_key: Path | None
     tls_ca: Path | None
     archive_logs: bool
+    results_claim: str | None
     log_format: str
     log_level: str
 
@@ -77,6 +81,7 @@ class Settings:
             tls_key=path("TLS_KEY"),
             tls_ca=path("TLS_CA"),
             archive_logs=boolean("ARCHIVE_LOGS", "true"),
+            results_claim=text("RESULTS_CLAIM", "") or None,
             log_format=text("LOG_FORMAT", "plain"),
             log_level=text("LOG_LEVEL", "INFO").upper(),
         )
