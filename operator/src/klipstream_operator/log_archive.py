@@ -11,11 +11,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from klipstream_api import AnalysisJob, AnalysisQueue, Attempt, names
+from klipstream_api import AnalysisJob, AnalysisJobStatus, AnalysisQueue, Attempt, names
 from klipstream_kube import ApiError, Client, Unreachable
 from klipstream_operator.log_store import LogStore, LogStoreError, Place, Unusable, place_of
 from klipstream_operator.status_writer import StatusWriter
 from klipstream_operator.store import QueueKey, Store, queue_key
+from klipstream_operator.transitions import Transition
 from klipstream_operator.workload import AttemptView, PodView
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,15 @@ def to_archive(
         if (pod := seen(entry.attempt).ended_pod) is not None:
             found.append((entry, pod))
     return found
+
+
+def with_log(status: AnalysisJobStatus, attempt: int, log_url: str) -> AnalysisJobStatus:
+    """The status with the archived log of an attempt named, where the attempt still stands in it."""
+    attempts = tuple(
+        entry.model_copy(update={"log_url": log_url}) if entry.attempt == attempt else entry
+        for entry in status.attempts
+    )
+    return status.model_copy(update={"attempts": attempts})
 
 
 @dataclass(slots=True)
@@ -228,12 +238,8 @@ class LogArchive:
     async def _record(self, job: AnalysisJob, place: Place, attempt: int, log_url: str) -> None:
         """Name the log in the status, deciding again after each conflict, as long as the attempt stands there."""
         while (current := self.store.jobs.get(job.uid)) is not None:
-            attempts = tuple(
-                entry.model_copy(update={"log_url": log_url}) if entry.attempt == attempt else entry
-                for entry in current.status.attempts
-            )
-            status = current.status.model_copy(update={"attempts": attempts})
-            if await self.writer.write(current, status, "log archived"):
+            status = with_log(current.status, attempt, log_url)
+            if await self.writer.write(current, status, Transition.LOG_ARCHIVED):
                 return
         # It was purged or deleted meanwhile, and nobody would remove its log later.
         await self.logs.remove(place, job.job_id)

@@ -45,7 +45,8 @@ class StatusWriter:
         if patch is None:
             return True
         entering = status.phase is Phase.QUEUED and status.sequence is not None and status.queue_name is not None
-        if not entering or _stands_there(job, status):
+        # A log that was archived changes nobody's place, and so waits for nobody's reservation.
+        if not entering or transition is Transition.LOG_ARCHIVED:
             return await self._send(job, status, patch, transition)
         assert status.queue_name is not None
         key = (job.metadata.namespace, status.queue_name)
@@ -103,10 +104,3 @@ class StatusWriter:
         if answer["metadata"]["uid"] != job.uid:
             self.store.remove_job(job.uid)
         self.take(answer)
-
-
-def _stands_there(job: AnalysisJob, status: AnalysisJobStatus) -> bool:
-    """Whether the job waits at that very place already, so that nothing enters the backlog by this write."""
-    if job.status.phase is not Phase.QUEUED or job.status.sequence is None:
-        return False
-    return rank(job) == rank(job.model_copy(update={"status": status}))
