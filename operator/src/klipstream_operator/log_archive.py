@@ -30,6 +30,8 @@ at most."""
 READ_BYTES = 256 * 2**20
 SETTLES_AFTER = timedelta(seconds=5)
 """The runtime may still write the log down when the pod is said to have ended."""
+TIMER_SLACK_SECONDS = 0.01
+"""A timer may fire a tick early, and would not fire again."""
 WORKERS = 2
 RETRY_SECONDS = (2, 10, 30, 120)
 TRIES = len(RETRY_SECONDS) + 1
@@ -154,7 +156,7 @@ class LogArchive:
             if not memory.not_before:
                 settles_seconds = (entry.finished_at + SETTLES_AFTER - self.writer.now()).total_seconds()
                 self._put_off(uid, memory, max(0.0, min(settles_seconds, SETTLES_AFTER.total_seconds())))
-            if memory.not_before <= loop.time():
+            if memory.not_before <= loop.time() + TIMER_SLACK_SECONDS:
                 candidates.append((entry.attempt, pod))
         return candidates
 
