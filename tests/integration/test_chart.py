@@ -43,7 +43,8 @@ def test_the_chart_is_linted_and_its_pods_are_restricted(helm: Callable[..., Any
 @pytest.mark.parametrize(
     ("setting", "word"),
     [("operator.replica=2", "replica"), ("defaultQueue.maxConcurrentJobs=many", "maxConcurrentJobs"),
-     ("defaultQueue.mode=Stopped", "mode"), ("results.url=/results", "url")],
+     ("defaultQueue.mode=Stopped", "mode"), ("results.url=/results", "url"),
+     ("operator.archiveLogs=sometimes", "archiveLogs"), ("operator.extraEnv[0].value=x", "name")],
 )  # fmt: skip
 def test_a_wrong_value_is_refused_by_name(helm: Callable[..., Any], setting: str, word: str) -> None:
     done = helm("template", "r", CHART, "--set", setting)
@@ -51,12 +52,56 @@ def test_a_wrong_value_is_refused_by_name(helm: Callable[..., Any], setting: str
     assert word in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("rule", "settings", "archived", "mounted"),
+    [
+        ("a claim of one node stays where the workers are", "", False, None),
+        ("on a single node it is mounted", "operator.archiveLogs=true", True, "/results"),
+        ("at the path of the URL", "operator.archiveLogs=true,results.url=file:///data/out", True, "/data/out"),
+        ("a claim of many nodes is mounted", "results.persistence.accessModes={ReadWriteMany}", True, "/results"),
+        ("unless told otherwise",
+         "results.persistence.accessModes={ReadWriteMany},operator.archiveLogs=false", False, None),
+        ("a bucket needs no mount", "results.url=s3://bucket/analysis", True, None),
+    ],
+)  # fmt: skip
+def test_logs_are_archived_where_that_holds_nobody_up(
+    helm: Callable[..., Any], rule: str, settings: str, archived: bool, mounted: str | None
+) -> None:
+    values = ["--set", settings] if settings else []
+    rendered = helm("template", "r", CHART, "-n", "here", *values)
+    assert rendered.returncode == 0, rendered.stderr
+    objects = [each for each in yaml.safe_load_all(rendered.stdout) if each]
+    pod = next(each["spec"]["template"]["spec"] for each in objects if each["kind"] == "Deployment")
+    (operator,) = pod["containers"]
+    environment = {each["name"]: each.get("value") for each in operator["env"]}
+    assert environment["KLIPSTREAM_ARCHIVE_LOGS"] == str(archived).lower(), rule
+    assert environment.get("KLIPSTREAM_RESULTS_CLAIM") == ("here/r-results" if mounted else None)
+    mounts = {each["name"]: each["mountPath"] for each in operator["volumeMounts"]}
+    assert mounts.get("results") == mounted, rule
+    claims = [each["persistentVolumeClaim"]["claimName"] for each in pod["volumes"] if "persistentVolumeClaim" in each]
+    assert claims == (["r-results"] if mounted else [])
+    rules = [rule for each in objects if each["kind"] == "ClusterRole" for rule in each["rules"]]
+    assert any("pods/log" in each["resources"] for each in rules) is archived
+
+
+def test_the_operator_takes_variables_of_its_user(helm: Callable[..., Any]) -> None:
+    variables = "operator.extraEnv[0].name=AWS_DEFAULT_REGION,operator.extraEnv[0].value=eu"
+    settings = f"{variables},operator.envFrom[0].secretRef.name=keys"
+    objects = [each for each in yaml.safe_load_all(helm("template", "r", CHART, "--set", settings).stdout) if each]
+    (operator,) = next(each for each in objects if each["kind"] == "Deployment")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert {"name": "AWS_DEFAULT_REGION", "value": "eu"} in operator["env"]
+    assert operator["envFrom"] == [{"secretRef": {"name": "keys"}}]
+
+
 def test_the_installed_rights_suffice_for_a_job_from_start_to_end(
     helm: Callable[..., Any], kubectl: Callable[..., Any], custom_resources: None, control_plane, namespace: str,
     tmp_path: Path,
 ) -> None:  # fmt: skip
     """The operator runs here, as the ServiceAccount of the chart; control planes have no node for its pods."""
-    values = ["--set", f"operator.replicas=0,operator.namespaces={{{namespace}}}", "--skip-crds"]
+    settings = f"operator.replicas=0,operator.archiveLogs=true,operator.namespaces={{{namespace}}}"
+    values = ["--set", settings, "--skip-crds"]
     installed = helm("install", "r", CHART, "-n", namespace, *values)
     assert installed.returncode == 0, installed.stderr
     try:
@@ -75,6 +120,12 @@ def test_the_installed_rights_suffice_for_a_job_from_start_to_end(
             kubectl("-n", namespace, "wait", "aj/first", "--for=condition=Finished", "--timeout=60s")
             phase = kubectl("-n", namespace, "get", "aj", "first", "-o", "jsonpath={.status.phase}").stdout
             assert phase == "Succeeded"
+            account = f"--as=system:serviceaccount:{namespace}:r-operator"
+            asked = kubectl("-n", namespace, "auth", "can-i", "get", "pods", "--subresource=log", account)
+            assert asked.stdout.strip() == "yes"
+            at_once = '{"spec":{"retention":{"succeededSeconds":0}}}'
+            kubectl("-n", namespace, "patch", "aq", "default", "--type=merge", "-p", at_once)
+            kubectl("-n", namespace, "wait", "aj/first", "--for=delete", "--timeout=60s")
             kubectl("-n", namespace, "patch", "aq", "default", "--type=merge", "-p", '{"spec":{"mode":"Paused"}}')
             upgraded = helm("upgrade", "r", CHART, "-n", namespace, *values)
             assert upgraded.returncode == 0, upgraded.stderr

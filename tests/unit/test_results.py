@@ -63,6 +63,18 @@ def test_a_deleted_job_leaves_nothing(store: ResultStore) -> None:
     assert store.jobs() == ["other"]
 
 
+def test_a_deleted_result_leaves_the_others(store: ResultStore) -> None:
+    store.write_result("job", 1, "worker.log", b"x")
+    store.write_result("job", 1, "result.json", b"y")
+    store.write_result("job", 2, "worker.log", b"z")
+    for attempt in (1, 2, 2, 3):
+        store.delete_result("job", attempt, "worker.log")
+    assert store.attempts("job") == [1]
+    assert store.read_result("job", 1, "result.json") == b"y"
+    with pytest.raises(ResultStoreError):
+        store.read_result("job", 1, "worker.log")
+
+
 def test_a_result_that_is_not_there_is_named(store: ResultStore) -> None:
     with pytest.raises(ResultStoreError, match="attempts/3/result"):
         store.read_result("job", 3, "result.json")

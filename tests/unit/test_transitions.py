@@ -13,6 +13,7 @@ from klipfake.objects import NOW, SUSPENDED, ended, job, kube_job, pod, queue, v
 from klipstream_api import FINISHED_PHASES, AnalysisJob, AnalysisJobStatus, AnalysisQueue, Phase, Progress
 from klipstream_operator import acceptance, statuses
 from klipstream_operator.lifecycle import WriteStatus, next_step
+from klipstream_operator.log_archive import with_log
 from klipstream_operator.store import Store
 from klipstream_operator.transitions import Transition, page
 from klipstream_operator.workload import AttemptView
@@ -112,7 +113,7 @@ def explored() -> Seen:
 
 
 def outside_of_the_lifecycle() -> set[tuple[Transition, Phase, Phase]]:
-    """What acceptance, progress and the launch decide on."""
+    """What acceptance, progress, the launch and the archive of logs decide on."""
     store = Store(lambda _: None, lambda _: None, lambda: None)
     found = set()
     cases: list[tuple[AnalysisJob, AnalysisQueue | None]] = [
@@ -134,6 +135,9 @@ def outside_of_the_lifecycle() -> set[tuple[Transition, Phase, Phase]]:
     found.add((Transition.PROGRESS, begun.status.phase, statuses.running(begun, progress, NOW).phase))
     refused = statuses.launch_refused(job(), 1, "Bad", "Mend it.", NOW)
     found.add((Transition.DEAD_LETTERED, Phase.QUEUED, refused.phase))
+    for phase in set(Phase) - {Phase.REJECTED}:
+        failed_once = job({"phase": phase, "attempt": 2, "attempts": [{"attempt": 1, "failureClass": "Transient"}]})
+        found.add((Transition.LOG_ARCHIVED, phase, with_log(failed_once.status, 1, "file:///results/x").phase))
     return found
 
 

@@ -14,10 +14,25 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "klipstream.resultsClaim" -}}
 {{ .Values.results.persistence.existingClaim | default (printf "%s-results" .Release.Name) }}
 {{- end }}
+{{- /* Whether results go to a claim: "true", or nothing. */}}
+{{- define "klipstream.resultsOnClaim" -}}
+{{- if and .Values.results.persistence.enabled (hasPrefix "file:///" .Values.results.url) }}true{{ end }}
+{{- end }}
+{{- /* Whether logs are archived: "true" or "false". */}}
+{{- define "klipstream.archiveLogs" -}}
+{{- $several := has "ReadWriteMany" .Values.results.persistence.accessModes }}
+{{- $bucket := not (hasPrefix "file:///" .Values.results.url) }}
+{{- if ne (toString .Values.operator.archiveLogs) "auto" }}{{ .Values.operator.archiveLogs }}
+{{- else if or $bucket (and (include "klipstream.resultsOnClaim" .) $several) }}true{{ else }}false{{ end }}
+{{- end }}
 {{- define "klipstream.rules" -}}
 - apiGroups: [analysis.klipstream.io]
   resources: [analysisjobs, analysisqueues]
   verbs: [get, list, watch]
+# Finished jobs are purged after the queue's retention.
+- apiGroups: [analysis.klipstream.io]
+  resources: [analysisjobs]
+  verbs: [delete]
 - apiGroups: [analysis.klipstream.io]
   resources: [analysisjobs/status, analysisqueues/status]
   verbs: [patch]
@@ -30,4 +45,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [""]
   resources: [pods/status]
   verbs: [patch]
+{{- if eq (include "klipstream.archiveLogs" .) "true" }}
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+{{- end }}
 {{- end }}

@@ -18,8 +18,10 @@ def install_chart(place: Place) -> None:
     shell.kubectl("apply", "-f", "-", stdin=_namespace(shell.namespace))
     if place.results_folder is not None:
         shell.kubectl("apply", "-f", "-", stdin=_volume(place.results_folder, shell.namespace))
+    # On a machine of our own the claim can be mounted by the operator as well, since everything runs on one node.
+    archive = True if place.results_folder is not None else "auto"
     values = {
-        "operator": {"image": {"tag": "dev"}, "replicas": 1},
+        "operator": {"image": {"tag": "dev"}, "replicas": 1, "archiveLogs": archive},
         "worker": {"image": {"tag": "dev"}, "resources": SMALL_WORKER},
         "defaultQueue": {"mode": "Paused", "maxConcurrentJobs": LIMIT},
         "results": {

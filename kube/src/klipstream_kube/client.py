@@ -9,7 +9,7 @@ from typing import Any, Literal
 import aiohttp
 
 from .errors import Conflict, Gone, Invalid
-from .resources import Resource
+from .resources import PODS, Resource
 from .transport import Fence, Transport
 from .watch import events
 
@@ -195,6 +195,7 @@ class Client(Transport):
         uid: str | None = None,
         resource_version: str | None = None,
         propagation: Literal["Background", "Foreground", "Orphan"] | None = "Background",
+        before_send: Fence | None = None,
     ) -> None:
         """Delete an object; Conflict when it is not the one with `uid` or not at `resource_version`."""
         options: Object = {"apiVersion": "v1", "kind": "DeleteOptions"}
@@ -203,7 +204,36 @@ class Client(Transport):
         if propagation is not None:
             options["propagationPolicy"] = propagation
         path = resource.path(namespace, name)
-        await self.request("DELETE", path, body=options, resource=resource.qualified_name)
+        await self.request("DELETE", path, body=options, resource=resource.qualified_name, before_send=before_send)
+
+    async def log(
+        self,
+        pod: str,
+        namespace: str,
+        *,
+        container: str,
+        tail_lines: int,
+        idle_seconds: float = 30,
+        total_seconds: float = 120,
+    ) -> AsyncGenerator[bytes]:
+        """The last lines of what a container wrote, in chunks as they come; where a chunk ends means nothing.
+
+        Without the rotated part of the log, which kubelets do not serve. Raises NotFound without the pod, an
+        ApiError where the container never ran or its node does not answer, and Unreachable when the
+        connection is lost or stays silent for `idle_seconds`. Not retried here. Close it
+        (contextlib.aclosing) when leaving it early.
+        """
+        timeout = aiohttp.ClientTimeout(total=total_seconds, sock_connect=10, sock_read=idle_seconds)
+        async with self.exchange(
+            "GET",
+            PODS.path(namespace, pod, "log"),
+            params={"container": container, "tailLines": str(tail_lines)},
+            verb="log",
+            resource=PODS.qualified_name,
+            timeout=timeout,
+        ) as response:
+            async for chunk in response.content.iter_any():
+                yield chunk
 
     async def watch(
         self,

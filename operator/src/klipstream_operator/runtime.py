@@ -11,8 +11,11 @@ from klipstream_operator.acceptance import Acceptance
 from klipstream_operator.admission import Admission, take_queue
 from klipstream_operator.identity import Identities
 from klipstream_operator.jobs import WorkerContract
+from klipstream_operator.log_archive import LogArchive
+from klipstream_operator.log_store import LogStore
 from klipstream_operator.progress import ProgressBook
 from klipstream_operator.progress_server import ProgressServer
+from klipstream_operator.purger import Purger
 from klipstream_operator.reconciler import Reconciler
 from klipstream_operator.replayer import Replayer
 from klipstream_operator.settings import Settings
@@ -51,6 +54,9 @@ class Runtime:
         )
         self.acceptance = Acceptance(self.store, fenced)
         self.reconciler = Reconciler(client, self.store, fenced, contract)
+        logs = LogStore(settings.results_claim)
+        self.archive = LogArchive(client, self.store, fenced, logs) if settings.archive_logs else None
+        self.purger = Purger(client, self.store, fenced, logs, settings.archive_logs)
         self.namespaces: tuple[str | None, ...] = settings.namespaces or (None,)
         self.sweep = Sweep(client, fenced, self.reconciler, self.namespaces, settings.sweep_seconds)
         self.admission = Admission(client, self.store, turnstile, self.elector.check, self.sweep)
@@ -65,11 +71,18 @@ class Runtime:
     def _job_changed(self, uid: str) -> None:
         if self.leading:
             self.reconciler.enqueue(uid)
+            self._look_at_finished(uid)
+
+    def _look_at_finished(self, uid: str) -> None:
+        self.purger.look(uid)
+        if self.archive is not None:
+            self.archive.look(uid)
 
     def _queue_changed(self, key: QueueKey) -> None:
         if self.leading:
             self.admission.enqueue(key)
             self.replayer.wanted.set()
+            self.purger.look_at_queue(key)
 
     def _unaccepted_changed(self) -> None:
         self.acceptance.wanted.set()
@@ -150,6 +163,9 @@ class Runtime:
         log.info("Leading as %s: %d AnalysisQueues", self.settings.identity, len(self.store.queues))
         for uid in list(self.store.jobs) + list(self.store.reservations):
             self.reconciler.enqueue(uid)
+            self._look_at_finished(uid)
+        for key in list(self.store.queues):
+            self.purger.look_at_queue(key)
         self.acceptance.wanted.set()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -159,6 +175,9 @@ class Runtime:
                 tasks.create_task(self.admission.run())
                 tasks.create_task(self.sweep.run())
                 tasks.create_task(self.replayer.run())
+                tasks.create_task(self.purger.run())
+                if self.archive is not None:
+                    tasks.create_task(self.archive.run())
         finally:
             self.leading = False
             await self.elector.release()

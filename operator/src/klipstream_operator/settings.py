@@ -13,7 +13,10 @@ class BadSetting(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How this replica runs. Seconds and ports are plain numbers; namespaces are empty to watch all."""
+    """How this replica runs. Seconds and ports are plain numbers; namespaces are empty to watch all.
+
+    `results_claim` is the claim that is mounted here, as "namespace/name"; its path is that of the queues' URL.
+    """
 
     identity: str
     namespaces: tuple[str, ...]
@@ -28,6 +31,8 @@ class Settings:
     tls_certificate: Path | None
     tls_key: Path | None
     tls_ca: Path | None
+    archive_logs: bool
+    results_claim: str | None
     log_format: str
     log_level: str
 
@@ -54,6 +59,12 @@ class Settings:
                 raise BadSetting(f"KLIPSTREAM_{name}={value!r}: there is no such file")
             return Path(value) if value else None
 
+        def boolean(name: str, default: str) -> bool:
+            value = text(name, default).lower()
+            if value not in ("true", "false"):
+                raise BadSetting(f"KLIPSTREAM_{name}={value!r}: use true or false")
+            return value == "true"
+
         port = int(number("PROGRESS_PORT", 8080, 0, 65535))
         settings = cls(
             identity=text("IDENTITY", "") or f"{socket.gethostname()}-{os.getpid()}",
@@ -69,6 +80,8 @@ class Settings:
             tls_certificate=path("TLS_CERTIFICATE"),
             tls_key=path("TLS_KEY"),
             tls_ca=path("TLS_CA"),
+            archive_logs=boolean("ARCHIVE_LOGS", "true"),
+            results_claim=text("RESULTS_CLAIM", "") or None,
             log_format=text("LOG_FORMAT", "plain"),
             log_level=text("LOG_LEVEL", "INFO").upper(),
         )

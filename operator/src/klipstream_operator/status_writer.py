@@ -45,7 +45,8 @@ class StatusWriter:
         if patch is None:
             return True
         entering = status.phase is Phase.QUEUED and status.sequence is not None and status.queue_name is not None
-        if not entering:
+        # A log that was archived changes nobody's place, and so waits for nobody's reservation.
+        if not entering or transition is Transition.LOG_ARCHIVED:
             return await self._send(job, status, patch, transition)
         assert status.queue_name is not None
         key = (job.metadata.namespace, status.queue_name)

@@ -8,6 +8,7 @@ from klipstream_api import Phase
 _WAITING = (Phase.QUEUED,)
 _HELD = (Phase.QUEUED, Phase.BACKING_OFF)
 _ACTIVE = (Phase.STARTING, Phase.RUNNING)
+_BEGUN = (*_HELD, *_ACTIVE, Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class Arrow:
     trigger: str
     writes: str = "status"
     """What is written to the API server for it."""
+    stays: bool = False
+    """Whether it ends in the phase in which it began."""
 
 
 class Transition(Enum):
@@ -50,7 +53,11 @@ class Transition(Enum):
     )
     PROGRESS = Arrow((Phase.RUNNING,), (Phase.RUNNING,), "the worker posts something new; at most once in 5 seconds")
     STOPPING = Arrow(
-        _ACTIVE, _ACTIVE, "cancelled with a grace, stalled, stuck, cannot start, or finds no node", "status, then Job"
+        _ACTIVE,
+        _ACTIVE,
+        "cancelled with a grace, stalled, stuck, cannot start, or finds no node",
+        "status, then Job",
+        stays=True,
     )
     RETURNED = Arrow(
         _ACTIVE,
@@ -76,6 +83,9 @@ class Transition(Enum):
     CLEARED = Arrow(_HELD, (Phase.CANCELLED,), "the queue was cleared while the job waited")
     REPLAYED = Arrow((Phase.FAILED,), _WAITING, "spec.replay was raised; it takes a new sequence")
     REPLAY_REFUSED = Arrow((Phase.FAILED,), (Phase.FAILED,), "spec.replay was raised while the queue is draining")
+    LOG_ARCHIVED = Arrow(
+        _BEGUN, _BEGUN, "the end of a failed attempt's log was archived; logUrl names it", "log, status", stays=True
+    )
 
     @property
     def label(self) -> str:
@@ -87,7 +97,7 @@ class Transition(Enum):
         arrow = self.value
         if before not in arrow.before or after not in arrow.after:
             return False
-        return self is not Transition.STOPPING or before is after
+        return not arrow.stays or before is after
 
 
 def page() -> str:
@@ -96,7 +106,7 @@ def page() -> str:
     for transition in Transition:
         arrow = transition.value
         before = ", ".join(arrow.before)
-        after = "the same" if transition is Transition.STOPPING else ", ".join(arrow.after)
+        after = "the same" if arrow.stays else ", ".join(arrow.after)
         rows.append(f"| {transition.label} | {before} | {after} | {arrow.trigger} | {arrow.writes} |")
     return "\n".join([_INTRODUCTION, *rows]) + "\n"
 

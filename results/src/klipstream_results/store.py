@@ -4,6 +4,7 @@
 <root>/jobs/<job id>/checkpoints/<stage>.json
 """
 
+import contextlib
 import os
 import posixpath
 import re
@@ -57,6 +58,20 @@ class ResultStore:
         if content is None:
             raise ResultStoreError(f"{self._url}/{path} does not exist: did this attempt finish?")
         return content
+
+    def delete_result(self, job_id: str, attempt: int, name: str) -> None:
+        """Remove one result, and the folders that it leaves empty; nothing happens when it is not there."""
+        folder = f"{self._root}/jobs/{_safe(job_id)}/attempts/{_attempt(attempt)}"
+        path = f"{folder}/{_safe(name)}"
+        try:
+            if "file" in self._filesystem.protocol:
+                _remove_file(path, (folder, posixpath.dirname(folder), f"{self._root}/jobs/{job_id}"))
+            else:
+                self._filesystem.rm_file(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._failed("remove", f"jobs/{job_id}/attempts/{attempt}/{name}", error) from error
 
     def attempts(self, job_id: str) -> list[int]:
         """The attempts of a job that left a result, in ascending order."""
@@ -147,3 +162,14 @@ def _replace_file(target: str, content: bytes) -> None:
         if os.path.exists(unfinished):
             os.unlink(unfinished)
         raise
+
+
+def _remove_file(path: str, folders: tuple[str, ...]) -> None:
+    """Remove a file if it is there, then those of the folders, innermost first, that hold nothing more."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    for folder in folders:
+        try:
+            os.rmdir(folder)
+        except OSError:  # not empty, or not ours to remove
+            return

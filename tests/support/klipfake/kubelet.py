@@ -9,11 +9,13 @@ A ConfigMap "fake-node" limits a namespace: its "room" is how many pods run at o
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 from datetime import UTC, datetime
 from typing import Any
 
+from klipfake.node import FakeNode
 from klipstream_kube import PODS, ApiError, Client, NotFound, Reflector, Resource, Unreachable, load_connection
 
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
@@ -26,8 +28,9 @@ ATTEMPT = "analysis.klipstream.io/attempt"
 class FakeKubelet:
     """Takes each pod through Pending, Running and its end; deleted pods are ended and removed."""
 
-    def __init__(self, client: Client, default_seconds: float) -> None:
+    def __init__(self, client: Client, default_seconds: float, node: FakeNode | None = None) -> None:
         self._client = client
+        self._node = node
         self._default_seconds = default_seconds
         self._lives: dict[str, asyncio.Task[None]] = {}
         self._room: dict[str, int] = {}
@@ -75,6 +78,8 @@ class FakeKubelet:
         attempt = int(metadata.get("labels", {}).get(ATTEMPT, "1"))
         code = exits[min(attempt, len(exits)) - 1]
         await self._find_node(pod)
+        if self._node is not None:
+            await self._node.bind(pod)
         if reason := params.get("fake_waiting"):
             await self._write(pod, {"phase": "Pending"}, {"waiting": {"reason": reason, "message": "fake"}})
             return
@@ -137,8 +142,13 @@ async def main() -> None:
     """Play until the process is stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=0.2, help="run time of pods that name none")
-    async with Client(load_connection(), user_agent="fake-kubelet") as client:
-        await FakeKubelet(client, parser.parse_args().seconds).run()
+    parser.add_argument("--node", action="store_true", help="serve logs, from a Node that pods are bound to")
+    options = parser.parse_args()
+    async with Client(load_connection(), user_agent="fake-kubelet") as client, contextlib.AsyncExitStack() as stack:
+        node = FakeNode(client) if options.node else None
+        if node is not None:
+            await stack.enter_async_context(node.serving())
+        await FakeKubelet(client, options.seconds, node).run()
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from klipstream_kube import JOBS, Gone, NotFound
+from klipstream_kube import JOBS, Gone, NotFound, Unreachable
 
 COLLECTION = "/apis/batch/v1/namespaces/ns/jobs"
 ITEM = COLLECTION + "/j"
+LOG = "/api/v1/namespaces/ns/pods/p/log"
 
 
 def page(names: list[str], version: str, token: str | None = None) -> dict:
@@ -92,6 +93,36 @@ async def test_a_delete_of_nothing_says_so(server, client) -> None:
     server.on("DELETE", ITEM, server.refuse(404, "NotFound"))
     with pytest.raises(NotFound):
         await client.delete(JOBS, "j", "ns")
+
+
+async def test_a_delete_asks_the_fence_before_it_is_sent(server, client) -> None:
+    def fence() -> None:
+        raise RuntimeError("the Lease may be over")
+
+    with pytest.raises(RuntimeError):
+        await client.delete(JOBS, "j", "ns", before_send=fence)
+    assert server.received == []
+
+
+async def test_a_log_is_streamed_from_its_end(server, client) -> None:
+    server.on("GET", LOG, server.stream(b"one\ntw", b"o\n"))
+    chunks = [chunk async for chunk in client.log("p", "ns", container="worker", tail_lines=10)]
+    assert b"".join(chunks) == b"one\ntwo\n"
+    assert server.received[0].query == {"container": "worker", "tailLines": "10"}
+
+
+@pytest.mark.parametrize("then", ["reset", "silent"])
+async def test_a_log_that_is_cut_off_is_no_log(server, client, then) -> None:
+    server.on("GET", LOG, server.stream(b"one\n", then=then))
+    with pytest.raises(Unreachable):
+        async for _ in client.log("p", "ns", container="worker", tail_lines=10, idle_seconds=0.2):
+            pass
+
+
+async def test_the_log_of_no_pod_says_so(server, client) -> None:
+    server.on("GET", LOG, server.refuse(404, "NotFound"))
+    with pytest.raises(NotFound):
+        await anext(client.log("p", "ns", container="worker", tail_lines=10))
 
 
 async def test_requests_say_who_sends_them(server, client) -> None:
