@@ -30,4 +30,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [""]
   resources: [pods/status]
   verbs: [patch]
+{{- if .Values.operator.events }}
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create]
+{{- end }}
 {{- end }}
