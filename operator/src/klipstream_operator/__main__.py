@@ -100,6 +100,8 @@ def main() -> int:
         for handler in logging.getLogger().handlers:
             handler.setFormatter(PlainFormatter())
     logging.getLogger("klipstream_operator").setLevel(settings.log_level)
+    if settings.log_level != "DEBUG":
+        logging.getLogger("kopf.objects").setLevel("WARNING")  # a line for each change of a queue, saying nothing of it
     gc.set_threshold(50_000, 20, 50)
     try:
         code = asyncio.run(operate(settings))

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import logging
-import uuid
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from klipstream_api import AnalysisJob, AnalysisQueue, names
@@ -27,15 +28,21 @@ class _GivenUp(Exception):
     """The event was sent as often as it may be."""
 
 
-def manifest(obj: AnalysisJob | AnalysisQueue, event: Event, instance: str, at: str) -> dict[str, Any]:
-    """A core/v1 Event: `kubectl describe` finds it by the object, `kubectl get events` sorts it by lastTimestamp."""
+def manifest(
+    obj: AnalysisJob | AnalysisQueue, event: Event, instance: str, at: datetime, number: int
+) -> dict[str, Any]:
+    """A core/v1 Event: `kubectl describe` finds it by the object, `kubectl get events` sorts it by lastTimestamp.
+
+    `number` rises from event to event: those of one second are shown in the order of their names.
+    """
+    moment = at.strftime("%Y-%m-%dT%H:%M:%SZ")
     kind = "AnalysisJob" if isinstance(obj, AnalysisJob) else "AnalysisQueue"
     metadata = obj.metadata
     return {
         "apiVersion": EVENTS.api_version,
         "kind": EVENTS.kind,
         "metadata": {
-            "name": f"{metadata.name[:NAME_CHARACTERS].rstrip('-.')}.{uuid.uuid4().hex[:16]}",
+            "name": f"{metadata.name[:NAME_CHARACTERS].rstrip('-.')}.{number:016x}",
             "namespace": metadata.namespace,
         },
         "involvedObject": {
@@ -49,8 +56,8 @@ def manifest(obj: AnalysisJob | AnalysisQueue, event: Event, instance: str, at: 
         "type": "Warning" if event.warning else "Normal",
         "reason": event.reason,
         "message": cut(event.note),
-        "firstTimestamp": at,
-        "lastTimestamp": at,
+        "firstTimestamp": moment,
+        "lastTimestamp": moment,
         "count": 1,
         "source": {"component": COMPONENT},
         "reportingComponent": f"{names.GROUP}/{COMPONENT}",
@@ -76,14 +83,16 @@ class EventRecorder:
     _announced: dict[tuple[str, str], float] = field(default_factory=dict)
     """When a flickering reason was last announced, by uid and reason."""
     _some: asyncio.Event = field(default_factory=asyncio.Event)
+    _number: int = 0
     _problem: str = ""
 
     def record(self, obj: AnalysisJob | AnalysisQueue, event: Event) -> None:
         """Take an event to be sent later. Never blocks and never fails."""
         if event.repeats and self._announced_lately(obj.metadata.uid, event.reason):
             return
-        at = self.client.now().strftime("%Y-%m-%dT%H:%M:%SZ")
-        (self._warnings if event.warning else self._normal).append(manifest(obj, event, self.instance, at))
+        self._number = max(self._number + 1, time.time_ns())
+        body = manifest(obj, event, self.instance, self.client.now(), self._number)
+        (self._warnings if event.warning else self._normal).append(body)
         if len(self._warnings) + len(self._normal) > self.waiting_at_most:
             (self._normal or self._warnings).popleft()
             self.count("dropped")

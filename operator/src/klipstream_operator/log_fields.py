@@ -34,7 +34,7 @@ def wire_fields(obj: Mapping[str, Any]) -> Fields:
     """Fields of a line about an AnalysisJob that cannot be parsed."""
     metadata, spec, status = (obj.get(part) or {} for part in ("metadata", "spec", "status"))
     queue_name = status.get("queueName") or spec.get("queueName") or ""
-    return _fields(metadata.get("namespace"), metadata.get("name"), metadata.get("uid"), status.get("attempt", 0),
+    return _fields(metadata.get("namespace", ""), metadata.get("name", ""), metadata.get("uid", ""), status.get("attempt", 0),
                    queue_name)  # fmt: skip
 
 

@@ -58,7 +58,7 @@ class Metrics:
             "priority",
         )
         self._run = histogram(
-            "attempt_run", "Run time of an attempt, start and end included.", RUN_BUCKETS, *_QUEUE, "type", "outcome"
+            "attempt_run", "From the start of an attempt to its end.", RUN_BUCKETS, *_QUEUE, "type", "outcome"
         )
         self._of_queues = (
             self._accepted, self._rejected, self._finished, self._replayed, self._ended, self._retried, self._returned,

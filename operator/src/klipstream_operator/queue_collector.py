@@ -17,7 +17,7 @@ _SHOWN_PHASES = (Phase.STARTING, Phase.RUNNING, Phase.BACKING_OFF)
 _QUEUE = ("namespace", "queue")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)  # a registry keeps collectors by identity
 class QueueCollector(Collector):
     """The queues as the leader sees them. Other replicas show none, so that sums over replicas are right.
 
