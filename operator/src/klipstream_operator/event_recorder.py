@@ -70,7 +70,7 @@ class EventRecorder:
     """A bounded queue of events and the task that empties it.
 
     Warnings go first. When too many wait, the oldest Normal ones are dropped, then the oldest Warnings: a burst costs
-    the API server `PER_SECOND` requests, however long it lasts.
+    the API server `per_second` requests, however long it lasts.
     """
 
     client: Client
@@ -78,6 +78,7 @@ class EventRecorder:
     count: Callable[[str], None]
     """Told "written", "dropped" or "failed" for each event."""
     waiting_at_most: int = WAITING_AT_MOST
+    per_second: float = PER_SECOND
     _warnings: deque[dict[str, Any]] = field(default_factory=deque)
     _normal: deque[dict[str, Any]] = field(default_factory=deque)
     _announced: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -98,6 +99,10 @@ class EventRecorder:
             self.count("dropped")
         self._some.set()
 
+    def waiting(self) -> list[dict[str, Any]]:
+        """The events that were not sent yet, in the order in which they will be."""
+        return [*self._warnings, *self._normal]
+
     def _announced_lately(self, uid: str, reason: str) -> bool:
         now = asyncio.get_running_loop().time()
         self._announced = {key: at for key, at in self._announced.items() if now - at < FLICKER_SECONDS}
@@ -113,7 +118,7 @@ class EventRecorder:
                 self._some.clear()
                 await self._some.wait()
             await self._send((self._warnings or self._normal).popleft())
-            await asyncio.sleep(1 / PER_SECOND)
+            await asyncio.sleep(1 / self.per_second)
 
     async def drain(self, seconds: float) -> None:
         """Send what still waits, for that long at most; for the end of the process, after `run` was cancelled."""

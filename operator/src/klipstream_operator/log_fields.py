@@ -33,9 +33,9 @@ def attempt_fields(view: JobView, owner: AnalysisJob | None) -> Fields:
 def wire_fields(obj: Mapping[str, Any]) -> Fields:
     """Fields of a line about an AnalysisJob that cannot be parsed."""
     metadata, spec, status = (obj.get(part) or {} for part in ("metadata", "spec", "status"))
+    name, namespace, uid = (metadata.get(key, "") for key in ("name", "namespace", "uid"))
     queue_name = status.get("queueName") or spec.get("queueName") or ""
-    return _fields(metadata.get("namespace", ""), metadata.get("name", ""), metadata.get("uid", ""), status.get("attempt", 0),
-                   queue_name)  # fmt: skip
+    return _fields(namespace, name, uid, status.get("attempt", 0), queue_name)
 
 
 def queue_fields(key: tuple[str, str]) -> Fields:
