@@ -153,6 +153,37 @@ def test_the_wait_is_from_acceptance_or_from_when_a_retry_was_due_to_the_start(m
     assert value(metrics, "job_wait_seconds_count", priority="LOW") == 3
 
 
+def test_not_before_is_no_waiting(metrics: Metrics) -> None:
+    Life(metrics, notBefore="2026-01-02T03:05:05Z").accepted().after(65).started()
+    assert value(metrics, "job_wait_seconds_sum", priority="NORMAL") == 5
+
+
+def test_a_replay_waits_anew(metrics: Metrics) -> None:
+    life = Life(metrics, maxRetries=0).accepted().started().after(10).failed().after(500)
+    life.write(statuses.replayed(life.job, life.now))
+    life.after(3).started()
+    assert value(metrics, "job_wait_seconds_sum", priority="NORMAL") == 3
+
+
+def test_a_retry_that_came_due_under_another_leader_is_not_guessed(metrics: Metrics) -> None:
+    life = Life(Metrics()).accepted().started().after(10).failed().after(30).due()
+    life.metrics = metrics
+    life.after(4).started()
+    assert value(metrics, "job_wait_seconds_count", priority="NORMAL") == 0
+    first = Life(Metrics(), "first").accepted()
+    first.metrics = metrics
+    first.after(6).started()
+    assert value(metrics, "job_wait_seconds_sum", priority="NORMAL") == 6, "the first wait is in the status"
+
+
+def test_nothing_is_kept_of_a_deleted_job(metrics: Metrics) -> None:
+    life = Life(metrics).accepted().started().after(10).failed().after(30).due()
+    show(new_store(), metrics)
+    generate_latest(metrics.registry)
+    life.after(4).started()
+    assert value(metrics, "job_wait_seconds_count", priority="NORMAL") == 1, "only its first start"
+
+
 def test_an_attempt_that_found_no_node_is_returned_and_did_not_run(metrics: Metrics) -> None:
     life = Life(metrics).accepted().started().after(40)
     stop = Stop(attempt=1, reason=StopReason.UNSCHEDULABLE, message="no node", at=life.now)

@@ -178,7 +178,7 @@ def _back_off(job: AnalysisJob, now: datetime) -> Step:
     due = job.status.next_attempt_at
     if due is not None and due > now:
         return Wait(due)
-    status = job.status.model_copy(update={"phase": Phase.QUEUED})
+    status = job.status.model_copy(update={"phase": Phase.QUEUED, "next_attempt_at": None})
     return WriteStatus(status, Transition.RETRY_DUE)
 
 

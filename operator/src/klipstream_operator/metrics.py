@@ -5,15 +5,16 @@ mirror the store are in queue_collector.py.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector
 
 from klipstream_api import AnalysisJob, AnalysisJobStatus, Attempt, FailureClass, Phase
 from klipstream_api.meta import condition
 from klipstream_api.phases import ACTIVE_PHASES, FINISHED_PHASES
-from klipstream_operator.status_diff import ended_attempts, waited_seconds
+from klipstream_operator.status_diff import ended_attempts, waits_again_since, waits_first_since
 
 TYPES_AT_MOST = 16
 """Types of a queue with figures of their own; types are free text of the submitters, so the rest shares one label."""
@@ -34,6 +35,8 @@ class Metrics:
         self.queues: set[tuple[str, str]] = set()
         """Queues that have series, by namespace and name."""
         self._types: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        self._waiting_since: dict[str, datetime] = {}
+        """Of jobs that came back to the backlog, by uid."""
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
 
@@ -86,6 +89,7 @@ class Metrics:
             self._accepted.labels(*self._of(key), job.spec.priority.value).inc()
         if before.phase is not after.phase:
             self._phase_changed(job, after, key)
+            self._note_wait(job, after, key)
         for entry in ended_attempts(before, after):
             self._attempt_ended(job, after, entry, key)
 
@@ -96,12 +100,23 @@ class Metrics:
             self._rejected.labels(*labels, finished.reason if finished is not None else "").inc()
         elif after.phase in FINISHED_PHASES:
             self._finished.labels(*labels, after.phase.value).inc()
-        elif after.phase is Phase.STARTING and after.started_at is not None:
-            self._wait.labels(*labels, job.spec.priority.value).observe(waited_seconds(before, after.started_at))
         elif before.phase is Phase.FAILED:
             self._replayed.labels(*labels).inc()
         elif before.phase in ACTIVE_PHASES and after.phase is Phase.QUEUED and not ended_attempts(before, after):
             self._returned.labels(*labels).inc()
+
+    def _note_wait(self, job: AnalysisJob, after: AnalysisJobStatus, key: tuple[str, str]) -> None:
+        """A retry that came due under another leader is left out: what is not known is not guessed."""
+        again = waits_again_since(job.status, after)
+        if again is not None:
+            self._waiting_since[job.uid] = again
+            return
+        since = self._waiting_since.pop(job.uid, None) or waits_first_since(job.status)
+        begins = after.phase is Phase.STARTING and after.attempt > job.status.attempt
+        if begins and since is not None and after.started_at is not None:
+            earliest = max(since, job.spec.not_before or since)
+            seconds = max(0.0, (after.started_at - earliest).total_seconds())
+            self._wait.labels(*self._of(key), job.spec.priority.value).observe(seconds)
 
     def _attempt_ended(self, job: AnalysisJob, after: AnalysisJobStatus, entry: Attempt, key: tuple[str, str]) -> None:
         labels = self._of(key)
@@ -134,6 +149,11 @@ class Metrics:
         self._types.pop(key, None)
         for metric in self._of_queues:
             metric.remove_by_labels(dict(zip(_QUEUE, key, strict=True)))
+
+    def keep_only(self, jobs: Container[str]) -> None:
+        """Forget what was noted of AnalysisJobs that are gone."""
+        for uid in [uid for uid in self._waiting_since if uid not in jobs]:
+            del self._waiting_since[uid]
 
     # --- the operator itself ---------------------------------------------------------------------------------
 

@@ -58,6 +58,7 @@ class QueueCollector(Collector):
         families.shortages.add_metric(key, len(queue.status.capacity))
 
     def _forget_deleted(self) -> None:
+        self.metrics.keep_only(self.store.jobs)
         now = self.monotonic()
         deleted = self.metrics.queues - self.store.queues.keys()
         self._gone = {key: self._gone.get(key, now) for key in deleted}

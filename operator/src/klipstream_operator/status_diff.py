@@ -1,8 +1,9 @@
-"""What a written status changed: read by metrics and events, pure."""
+"""What a written status changed, for the metrics: pure."""
 
 from datetime import datetime
 
-from klipstream_api import AnalysisJobStatus, Attempt
+from klipstream_api import AnalysisJobStatus, Attempt, Phase
+from klipstream_operator.statuses import waiting_since
 
 
 def ended_attempts(before: AnalysisJobStatus, after: AnalysisJobStatus) -> list[Attempt]:
@@ -11,12 +12,17 @@ def ended_attempts(before: AnalysisJobStatus, after: AnalysisJobStatus) -> list[
     return [entry for entry in after.attempts if entry.finished_at is not None and entry.attempt not in over]
 
 
-def waited_seconds(before: AnalysisJobStatus, started_at: datetime) -> float:
-    """Seconds that a job waited for the slot it got: since it was accepted, or since its last retry was due.
+def waits_again_since(before: AnalysisJobStatus, after: AnalysisJobStatus) -> datetime | None:
+    """Since when a job that comes back to the backlog waits for its next slot; None for every other write.
 
-    The delay of a retry is not waiting; an attempt that follows at once waits since the last one ended.
+    The delay of a retry is not waiting, and once it is over the status no longer tells when that was.
     """
-    ends = (entry.finished_at for entry in before.attempts)
-    moments = (before.queued_at, before.next_attempt_at, *ends)
-    since = max((moment for moment in moments if moment is not None), default=started_at)
-    return max(0.0, (started_at - since).total_seconds())
+    if after.phase is not Phase.QUEUED or before.phase is Phase.QUEUED:
+        return None
+    return before.next_attempt_at if before.phase is Phase.BACKING_OFF else waiting_since(after)
+
+
+def waits_first_since(status: AnalysisJobStatus) -> datetime | None:
+    """Since when a job waits that was not started since it was accepted, or replayed; None for a retry."""
+    since = waiting_since(status)
+    return since if since == status.queued_at else None
