@@ -44,7 +44,9 @@ def test_the_chart_is_linted_and_its_pods_are_restricted(helm: Callable[..., Any
     ("setting", "word"),
     [("operator.replica=2", "replica"), ("defaultQueue.maxConcurrentJobs=many", "maxConcurrentJobs"),
      ("defaultQueue.mode=Stopped", "mode"), ("results.url=/results", "url"),
-     ("operator.archiveLogs=sometimes", "archiveLogs"), ("operator.extraEnv[0].value=x", "name")],
+     ("operator.archiveLogs=sometimes", "archiveLogs"), ("operator.extraEnv[0].value=x", "name"),
+     ("metrics.port=8080", "port"),
+     ("operator.events=maybe", "events")],
 )  # fmt: skip
 def test_a_wrong_value_is_refused_by_name(helm: Callable[..., Any], setting: str, word: str) -> None:
     done = helm("template", "r", CHART, "--set", setting)
@@ -95,6 +97,29 @@ def test_the_operator_takes_variables_of_its_user(helm: Callable[..., Any]) -> N
     assert operator["envFrom"] == [{"secretRef": {"name": "keys"}}]
 
 
+def test_the_metrics_port_is_the_one_of_the_values_everywhere(helm: Callable[..., Any]) -> None:
+    objects = [
+        each for each in yaml.safe_load_all(helm("template", "r", CHART, "--set", "metrics.port=9999").stdout) if each
+    ]
+    (deployment,) = (each for each in objects if each["kind"] == "Deployment")
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "KLIPSTREAM_METRICS_PORT", "value": "9999"} in container["env"]
+    assert {"name": "metrics", "containerPort": 9999} in container["ports"]
+    (service,) = (each for each in objects if each["kind"] == "Service")
+    assert {"name": "metrics", "port": 9999, "targetPort": "metrics"} in service["spec"]["ports"]
+
+
+@pytest.mark.parametrize("events", ["true", "false"])
+def test_the_right_to_create_events_goes_with_the_setting(helm: Callable[..., Any], events: str) -> None:
+    text = helm("template", "r", CHART, "--set", f"operator.events={events}").stdout
+    objects = [each for each in yaml.safe_load_all(text) if each]
+    rules = [rule for each in objects if each["kind"] in ("Role", "ClusterRole") for rule in each["rules"]]
+    assert [rule["verbs"] for rule in rules if "events" in rule["resources"]] == (
+        [["create"]] if events == "true" else []
+    )
+    assert f'{{name: KLIPSTREAM_EVENTS, value: "{"on" if events == "true" else "off"}"}}' in text
+
+
 def test_the_installed_rights_suffice_for_a_job_from_start_to_end(
     helm: Callable[..., Any], kubectl: Callable[..., Any], custom_resources: None, control_plane, namespace: str,
     tmp_path: Path,
@@ -132,6 +157,9 @@ def test_the_installed_rights_suffice_for_a_job_from_start_to_end(
             mode = kubectl("-n", namespace, "get", "aq", "default", "-o", "jsonpath={.spec.mode}").stdout
             assert mode == "Paused", "an upgrade does not resume a paused queue"
             assert "forbidden" not in operator.said().lower(), operator.said()
+            announced = kubectl("-n", namespace, "get", "events", "-o", "jsonpath={.items[*].reason}",
+                                "--field-selector=involvedObject.kind=AnalysisJob").stdout  # fmt: skip
+            assert announced.split() == ["Accepted", "Started", "Succeeded"]
         finally:
             operator.kill()
             kubelet.kill()

@@ -33,7 +33,7 @@ KEY = ("n", "q")
 STEPS_AT_LEAST = 200_000
 DECIDED_HERE = set(Transition) - {
     Transition.HELD_UP, Transition.ACCEPTED, Transition.REJECTED, Transition.AGED, Transition.PROGRESS,
-    Transition.SUPERSEDED,
+    Transition.SUPERSEDED, Transition.LOG_ARCHIVED,
 }  # fmt: skip
 ROUNDS_TO_THE_END = 400
 

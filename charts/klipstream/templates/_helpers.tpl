@@ -29,10 +29,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [analysis.klipstream.io]
   resources: [analysisjobs, analysisqueues]
   verbs: [get, list, watch]
-# Finished jobs are purged after the queue's retention.
+# Finished jobs are purged after the queue's retention; spec.replay is raised when a group of dead letters is replayed.
 - apiGroups: [analysis.klipstream.io]
   resources: [analysisjobs]
-  verbs: [delete]
+  verbs: [delete, patch]
 - apiGroups: [analysis.klipstream.io]
   resources: [analysisjobs/status, analysisqueues/status]
   verbs: [patch]
@@ -49,5 +49,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
+{{- end }}
+{{- if .Values.operator.events }}
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create]
 {{- end }}
 {{- end }}

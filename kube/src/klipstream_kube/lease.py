@@ -95,6 +95,12 @@ class LeaseElector:
         if late_seconds >= 0:
             raise LeaseLost(f"{self._where()}: not renewed in time ({late_seconds:.1f} s past the deadline)")
 
+    def renewal_age_seconds(self) -> float:
+        """Seconds since the renewal that we act on was sent; NaN when we are not the holder."""
+        if self._deadline == float("-inf"):
+            return float("nan")
+        return self._monotonic() - (self._deadline - self._lease_seconds * (1 - _MARGIN))
+
     async def release(self) -> None:
         """Give the Lease up, so that a successor need not wait. Does nothing when we do not hold it."""
         self._deadline = float("-inf")

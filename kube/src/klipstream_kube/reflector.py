@@ -74,6 +74,11 @@ class Reflector:
         self.synced = asyncio.Event()
         self.problem: str | None = None
 
+    @property
+    def version(self) -> int:
+        """The resourceVersion up to which everything was reported; 0 before a list and once a watch gave up."""
+        return int(self._version or 0)
+
     async def run(self) -> None:
         """List and watch until cancelled."""
         while True:

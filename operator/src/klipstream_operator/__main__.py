@@ -13,6 +13,7 @@ import kopf
 from klipstream_kube import ApiError, Client, ConfigurationError, LeaseLost, Unreachable, load_connection
 from klipstream_operator.admission import RestartRequested
 from klipstream_operator.handlers import make_registry
+from klipstream_operator.log_fields import PlainFormatter
 from klipstream_operator.runtime import Runtime
 from klipstream_operator.settings import BadSetting, Settings
 
@@ -95,7 +96,12 @@ def main() -> int:
         debug=settings.log_level == "DEBUG",
         log_format=kopf.LogFormat.JSON if settings.log_format == "json" else kopf.LogFormat.PLAIN,
     )
+    if settings.log_format == "plain":
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(PlainFormatter())
     logging.getLogger("klipstream_operator").setLevel(settings.log_level)
+    if settings.log_level != "DEBUG":
+        logging.getLogger("kopf.objects").setLevel("WARNING")  # a line for each change of a queue, saying nothing of it
     gc.set_threshold(50_000, 20, 50)
     try:
         code = asyncio.run(operate(settings))

@@ -10,6 +10,7 @@ from klipstream_api.meta import condition, with_condition
 from klipstream_kube import ApiError, Unreachable
 from klipstream_operator import statuses
 from klipstream_operator.bounds import excess
+from klipstream_operator.log_fields import job_fields
 from klipstream_operator.status_writer import StatusWriter
 from klipstream_operator.store import QueueKey, Store, version
 from klipstream_operator.transitions import Transition
@@ -116,7 +117,7 @@ class Acceptance:
                     await self.writer.write(job, status, transition_of(status))
                 except (ApiError, Unreachable) as error:
                     log.warning("AnalysisJob %s/%s: acceptance is tried again: %s",
-                                job.metadata.namespace, job.metadata.name, error)  # fmt: skip
+                                job.metadata.namespace, job.metadata.name, error, extra=job_fields(job))  # fmt: skip
                     asyncio.get_running_loop().call_later(RETRY_SECONDS, self.wanted.set)
 
         decided = [(job, decide(job, self.store, waiting, now)) for job in batch]

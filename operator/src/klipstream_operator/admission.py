@@ -15,6 +15,7 @@ from klipstream_kube import JOBS, PODS, ApiError, Client, Conflict, NotFound, Un
 from klipstream_operator.administration import Answer, answer
 from klipstream_operator.capacity import next_try, open_lanes
 from klipstream_operator.leadership import Fence
+from klipstream_operator.log_fields import queue_fields, wire_queue_fields
 from klipstream_operator.operations import pending
 from klipstream_operator.patches import status_patch
 from klipstream_operator.queue_status import active_by_priority, fold, free_slots
@@ -27,6 +28,8 @@ from klipstream_queueing.order import Rank
 from klipstream_queueing.slots import take_first
 
 log = logging.getLogger(__name__)
+QueueObserver = Callable[[AnalysisQueue, AnalysisQueueStatus], None]
+"""Told of each write that happened: the AnalysisQueue before, and its new status."""
 COUNTERS_EVERY_SECONDS = 2.0
 RETRY_SECONDS = 1.0
 
@@ -42,6 +45,7 @@ def take_queue(obj: dict[str, object], store: Store, client: Client) -> Analysis
             "AnalysisQueue %s is malformed and starts nothing until it is mended: %s: %s",
             metadata.get("name") if isinstance(metadata, dict) else "?",
             ".".join(str(part) for part in first["loc"]), first["msg"],
+            extra=wire_queue_fields(obj),
         )  # fmt: skip
         return None
     store.put_queue(queue, client.now())
@@ -69,6 +73,7 @@ class QueueWriter:
     turnstile: Turnstile
     fence: Fence
     orders: Orders
+    observe: QueueObserver = lambda *_: None
     dirty: asyncio.Event = field(default_factory=asyncio.Event)
     _reconciling: tuple[str, int | None] | None = None
     """The request to reconcile that is being carried out, and what its sweep mended once it is done."""
@@ -86,7 +91,8 @@ class QueueWriter:
                     pass
                 self._look_again(self.client.now())
             except (ApiError, Unreachable) as error:
-                log.warning("AnalysisQueue %s/%s: tried again in %s s: %s", *self.key, RETRY_SECONDS, error)
+                log.warning("AnalysisQueue %s/%s: tried again in %s s: %s", *self.key, RETRY_SECONDS, error,
+                            extra=queue_fields(self.key))  # fmt: skip
                 asyncio.get_running_loop().call_later(RETRY_SECONDS, self.dirty.set)
 
     async def turn(self) -> bool:
@@ -163,7 +169,7 @@ class QueueWriter:
         if any(name in pending(written) for name in asked.outcomes):
             return
         for name, outcome in asked.outcomes.items():
-            log.info("AnalysisQueue %s/%s: %s: %s", *self.key, name, outcome.message)
+            log.info("AnalysisQueue %s/%s: %s: %s", *self.key, name, outcome.message, extra=queue_fields(self.key))
         if OperationName.RESTART in asked.outcomes:
             raise RestartRequested(f"AnalysisQueue {queue.metadata.namespace}/{queue.metadata.name}")
 
@@ -212,6 +218,7 @@ class QueueWriter:
             return False
         self._written_at = asyncio.get_running_loop().time()
         take_queue(answer, self.store, self.client)
+        self.observe(queue, status)
         return True
 
     async def _read(self, queue: AnalysisQueue) -> None:
@@ -246,7 +253,8 @@ class QueueWriter:
                 held.setdefault((uid, attempt), Admitted(uid=uid, attempt=attempt, name=owner_name))
         admitted = tuple(held.values())
         initial = queue.status.model_copy(update={"initialized": True, "admitted": admitted, "active": len(admitted)})
-        log.info("AnalysisQueue %s/%s: initialized with %d running attempts", namespace, name, len(admitted))
+        log.info("AnalysisQueue %s/%s: initialized with %d running attempts", namespace, name, len(admitted),
+                 extra=queue_fields(self.key))  # fmt: skip
         return await self._write(queue, initial)
 
     async def _analysis_jobs(self, namespace: str) -> list[AnalysisJob]:
@@ -269,6 +277,7 @@ class Admission:
     turnstile: Turnstile
     fence: Fence
     orders: Orders
+    observe: QueueObserver = lambda *_: None
     _writers: dict[QueueKey, QueueWriter] = field(default_factory=dict)
     _start: Callable[[QueueWriter], object] | None = None
 
@@ -279,7 +288,7 @@ class Admission:
             if self._start is None or key not in self.store.queues:
                 return
             writer = self._writers[key] = QueueWriter(
-                key, self.client, self.store, self.turnstile, self.fence, self.orders
+                key, self.client, self.store, self.turnstile, self.fence, self.orders, self.observe
             )
             self._start(writer)
         writer.dirty.set()

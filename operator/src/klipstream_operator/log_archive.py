@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from klipstream_api import AnalysisJob, AnalysisJobStatus, AnalysisQueue, Attempt, names
 from klipstream_kube import ApiError, Client, Unreachable
+from klipstream_operator.log_fields import job_fields, queue_fields
 from klipstream_operator.log_store import LogStore, LogStoreError, Place, Unusable, place_of
 from klipstream_operator.status_writer import StatusWriter
 from klipstream_operator.store import QueueKey, Store, queue_key
@@ -189,17 +190,18 @@ class LogArchive:
     def _failed(self, job: AnalysisJob, attempt: int, memory: _Memory, error: Exception) -> None:
         memory.failures += 1
         name = f"{job.metadata.namespace}/{job.metadata.name}"
+        fields = job_fields(job) | {"attempt": attempt}
         if isinstance(error, ApiError) and error.status in (400, 404):
             # The container never ran, or the pod was removed with its log: by a stop, a lost node or by hand.
             memory.settled = True
-            log.debug("Attempt %d of AnalysisJob %s left no log: %s", attempt, name, error)
+            log.debug("Attempt %d of AnalysisJob %s left no log: %s", attempt, name, error, extra=fields)
         elif memory.failures < TRIES:
-            log.debug("The log of attempt %d of AnalysisJob %s: %s", attempt, name, error)
+            log.debug("The log of attempt %d of AnalysisJob %s: %s", attempt, name, error, extra=fields)
             self._put_off(job.uid, memory, RETRY_SECONDS[memory.failures - 1])
         else:
             memory.settled = True
             log.warning("The log of attempt %d of AnalysisJob %s was not archived in %d tries: %s",
-                        attempt, name, TRIES, error)  # fmt: skip
+                        attempt, name, TRIES, error, extra=fields)  # fmt: skip
 
     async def _usable(self, queue: AnalysisQueue, place: Place) -> bool:
         """Whether the store can be used from here; if not, that is said once per queue."""
@@ -212,7 +214,7 @@ class LogArchive:
                 log.warning(
                     "Logs of failed attempts of AnalysisQueue %s/%s are not archived: %s. Use an s3:// URL, mount the"
                     " queue's claim there (chart: results and operator.archiveLogs=true), or turn archiving off"
-                    " (operator.archiveLogs=false).", *queue.key, problem,
+                    " (operator.archiveLogs=false).", *queue.key, problem, extra=queue_fields(queue.key),
                 )  # fmt: skip
             return False
         self._told.discard(told)

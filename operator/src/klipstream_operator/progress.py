@@ -10,6 +10,7 @@ from klipstream_api import AnalysisJob, Phase, Progress, ProgressPost
 from klipstream_api.phases import ACTIVE_PHASES
 from klipstream_kube import ApiError, Unreachable
 from klipstream_operator.limits import limits_of
+from klipstream_operator.log_fields import job_fields
 from klipstream_operator.status_writer import StatusWriter
 from klipstream_operator.statuses import running
 from klipstream_operator.store import Store, queue_key
@@ -143,7 +144,7 @@ class ProgressBook:
                 written = await self.writer.write(job, running(job, progress, self.writer.now()), transition)
             except (ApiError, Unreachable) as error:
                 log.warning("AnalysisJob %s/%s: progress is written later: %s",
-                            job.metadata.namespace, job.metadata.name, error)  # fmt: skip
+                            job.metadata.namespace, job.metadata.name, error, extra=job_fields(job))  # fmt: skip
                 self._due[uid] = loop.time() + WRITE_EVERY_SECONDS
                 return
             if written:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from klipstream_api import AnalysisJob, AnalysisQueue
 from klipstream_api.analysisqueue import Retention
 from klipstream_kube import ApiError, Client, Conflict, NotFound, Unreachable
+from klipstream_operator.log_fields import job_fields
 from klipstream_operator.log_store import LogStore, LogStoreError, Place, Unusable, place_of, root_of
 from klipstream_operator.retention import STORE_GRACE, may_have_logs, purge_at, retention_of
 from klipstream_operator.status_writer import ANALYSIS_JOBS, StatusWriter
@@ -139,7 +140,7 @@ class Purger:
         except (ApiError, Unreachable) as error:
             self._api.failed(now)
             log.warning("AnalysisJob %s/%s could not be purged and is tried again: %s", job.metadata.namespace,
-                        job.metadata.name, error)  # fmt: skip
+                        job.metadata.name, error, extra=job_fields(job))  # fmt: skip
             self._schedule(uid, now + self._backoff(uid))
         else:
             self._api.failures = 0
@@ -163,7 +164,7 @@ class Purger:
             self.store.remove_job(job.uid)
         else:
             log.info("AnalysisJob %s/%s: purged (%s since %s)", job.metadata.namespace, job.metadata.name,
-                     job.status.phase, job.status.finished_at)  # fmt: skip
+                     job.status.phase, job.status.finished_at, extra=job_fields(job))  # fmt: skip
 
     def _backoff(self, uid: str) -> timedelta:
         failures = self._failures[uid] = self._failures.get(uid, 0) + 1
@@ -191,13 +192,15 @@ class Purger:
                     continue
                 pause.failed(now)
                 next_try = now + self._backoff(job.uid)
-                log.warning("Archived logs of AnalysisJob %s are still to be removed: %s", name, problem)
+                log.warning(
+                    "Archived logs of AnalysisJob %s are still to be removed: %s", name, problem, extra=job_fields(job)
+                )
             if now < at + STORE_GRACE:
                 self._schedule(job.uid, next_try)
                 return False
             log.error(
                 "AnalysisJob %s is purged though its archived logs could not be removed in a day: remove"
-                " %s/jobs/%s/attempts/*/worker.log by hand", name, place.url, job.job_id,
+                " %s/jobs/%s/attempts/*/worker.log by hand", name, place.url, job.job_id, extra=job_fields(job),
             )  # fmt: skip
         return True
 

@@ -3,6 +3,8 @@
 import asyncio
 import heapq
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -23,6 +25,7 @@ from klipstream_kube import (
 from klipstream_operator import lifecycle, statuses
 from klipstream_operator.bounds import excess
 from klipstream_operator.jobs import WorkerContract, make_job
+from klipstream_operator.log_fields import job_fields
 from klipstream_operator.status_writer import ANALYSIS_JOBS, StatusWriter
 from klipstream_operator.store import Store, queue_key
 from klipstream_operator.transitions import Transition
@@ -46,12 +49,19 @@ class Reconciler:
     store: Store
     writer: StatusWriter
     contract: WorkerContract
+    timed: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Entered around each look at an AnalysisJob."""
     _waiting: dict[str, None] = field(default_factory=dict)
     _busy: set[str] = field(default_factory=set)
     _failures: dict[str, int] = field(default_factory=dict)
     _timers: list[tuple[float, str]] = field(default_factory=list)
     _some: asyncio.Event = field(default_factory=asyncio.Event)
     _timer_set: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def queue_length(self) -> int:
+        """AnalysisJobs that wait to be looked at."""
+        return len(self._waiting)
 
     def enqueue(self, uid: str) -> None:
         """Look at an AnalysisJob soon."""
@@ -100,13 +110,15 @@ class Reconciler:
 
     async def _reconcile_guarded(self, uid: str) -> None:
         try:
-            await self.reconcile(uid)
+            with self.timed():
+                await self.reconcile(uid)
         except (ApiError, Unreachable, NameOccupied) as error:
             failures = self._failures[uid] = self._failures.get(uid, 0) + 1
             delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS)) - 1]
             job = self.store.jobs.get(uid)
             name = f"{job.metadata.namespace}/{job.metadata.name}" if job is not None else uid
-            log.warning("AnalysisJob %s: tried again in %s s: %s", name, delay, error)
+            fields = job_fields(job) if job is not None else {"uid": uid}
+            log.warning("AnalysisJob %s: tried again in %s s: %s", name, delay, error, extra=fields)
             self.enqueue_after(uid, delay)
         else:
             self._failures.pop(uid, None)

@@ -13,6 +13,8 @@ from klipstream_operator.identity import Identities
 from klipstream_operator.jobs import WorkerContract
 from klipstream_operator.log_archive import LogArchive
 from klipstream_operator.log_store import LogStore
+from klipstream_operator.metrics_server import serve_metrics
+from klipstream_operator.observability import Observability
 from klipstream_operator.progress import ProgressBook
 from klipstream_operator.progress_server import ProgressServer
 from klipstream_operator.purger import Purger
@@ -37,6 +39,7 @@ class Runtime:
         self.leading = False
         self.queues_listed = asyncio.Event()
         self.store = Store(self._job_changed, self._queue_changed, self._unaccepted_changed)
+        self.shown = Observability(client, self.store, settings.identity, events=settings.events)
         self.elector = LeaseElector(
             client,
             name=settings.lease_name,
@@ -48,23 +51,33 @@ class Runtime:
             log=log,
         )
         turnstile = Turnstile()
-        fenced = StatusWriter(client, self.store, self.elector.check, turnstile)
+        fenced = StatusWriter(client, self.store, self.elector.check, turnstile, self.shown.job_written)
         contract = WorkerContract(
             settings.progress_url, settings.tls_ca.read_text() if settings.tls_ca is not None else None
         )
         self.acceptance = Acceptance(self.store, fenced)
-        self.reconciler = Reconciler(client, self.store, fenced, contract)
         logs = LogStore(settings.results_claim)
         self.archive = LogArchive(client, self.store, fenced, logs) if settings.archive_logs else None
         self.purger = Purger(client, self.store, fenced, logs, settings.archive_logs)
+        self.reconciler = Reconciler(client, self.store, fenced, contract, self.shown.metrics.reconciling)
         self.namespaces: tuple[str | None, ...] = settings.namespaces or (None,)
-        self.sweep = Sweep(client, fenced, self.reconciler, self.namespaces, settings.sweep_seconds)
-        self.admission = Admission(client, self.store, turnstile, self.elector.check, self.sweep)
+        self.sweep = Sweep(
+            client, fenced, self.reconciler, self.namespaces, settings.sweep_seconds,
+            self._watched_version, self.shown.metrics.repaired,
+        )  # fmt: skip
+        self.admission = Admission(
+            client, self.store, turnstile, self.elector.check, self.sweep, self.shown.queue_written
+        )
         self.replayer = Replayer(client, self.store, fenced, self.elector.check)
         # Progress is taken by every replica, so its writes are guarded by what they read and not by the Lease.
-        self.unfenced = StatusWriter(client, self.store, None, Turnstile())
+        self.unfenced = StatusWriter(client, self.store, None, Turnstile(), self.shown.job_written)
         self.book = ProgressBook(self.store, self.unfenced)
+        self._watches: dict[tuple[Resource, str | None], Reflector] = {}
         self.reflectors = [reflector for namespace in self.namespaces for reflector in self._reflectors(namespace)]
+        self.shown.gauge("reconcile_queue_length", "AnalysisJobs that wait to be looked at.",
+                         lambda: float(self.reconciler.queue_length))  # fmt: skip
+        self.shown.gauge("lease_renewal_age_seconds", "Since the Lease was renewed; NaN while it is not held.",
+                         self.elector.renewal_age_seconds)  # fmt: skip
 
     # --- what changed ----------------------------------------------------------------------------------------
 
@@ -79,6 +92,7 @@ class Runtime:
             self.archive.look(uid)
 
     def _queue_changed(self, key: QueueKey) -> None:
+        self.shown.queue_seen(key)
         if self.leading:
             self.admission.enqueue(key)
             self.replayer.wanted.set()
@@ -96,15 +110,17 @@ class Runtime:
             upsert: Callable[[dict[str, Any]], object],
             delete: Callable[[str], object],
         ) -> Reflector:
-            return Reflector(
+            watch = self._watches[resource, namespace] = Reflector(
                 self.client,
                 resource,
                 namespace,
                 label_selector=selector,
                 on_upsert=lambda obj: (upsert(obj), None)[1],
                 on_delete=lambda obj: (delete(obj["metadata"]["uid"]), None)[1],
+                on_synced=lambda: self.shown.metrics.listed(resource.qualified_name),
                 log=log,
             )
+            return watch
 
         return [
             reflector(ANALYSIS_JOBS, None, self.unfenced.take, self.store.remove_job),
@@ -129,6 +145,10 @@ class Runtime:
         else:
             take_queue(obj, self.store, self.client)
 
+    def _watched_version(self, resource: Resource, namespace: str | None) -> int:
+        """How far the watch of a resource has come."""
+        return self._watches[resource, namespace].version
+
     def problems(self) -> list[str]:
         """What keeps this replica from serving; empty when it is ready."""
         found = [reflector.problem for reflector in self.reflectors if reflector.problem is not None]
@@ -142,14 +162,21 @@ class Runtime:
         """Fill the caches, serve progress, and lead when the Lease is won."""
         server = ProgressServer(self.store, self.book, Identities(self.client), self.problems)
         runner = await server.serve(self.settings.progress_host, self.settings.progress_port, self._tls())
+        metrics = self.shown.metrics.registry
+        scraped = await serve_metrics(metrics, self.settings.metrics_host, self.settings.metrics_port)
         try:
             async with asyncio.TaskGroup() as tasks:
                 for reflector in self.reflectors:
                     tasks.create_task(reflector.run())
                 tasks.create_task(self.book.run())
+                if self.shown.recorder is not None:
+                    tasks.create_task(self.shown.recorder.run())
                 tasks.create_task(self._lead())
         finally:
+            if self.shown.recorder is not None:
+                await self.shown.recorder.drain(seconds=1.0)
             await runner.cleanup()
+            await scraped.cleanup()
 
     async def _lead(self) -> None:
         """Wait for full caches and for the Lease, then write; LeaseLost ends the process."""
@@ -160,6 +187,7 @@ class Runtime:
         await self.elector.acquire()
         await self._list_queues()
         self.leading = True
+        self.shown.leads(True)
         log.info("Leading as %s: %d AnalysisQueues", self.settings.identity, len(self.store.queues))
         for uid in list(self.store.jobs) + list(self.store.reservations):
             self.reconciler.enqueue(uid)
@@ -180,6 +208,7 @@ class Runtime:
                     tasks.create_task(self.archive.run())
         finally:
             self.leading = False
+            self.shown.leads(False)
             await self.elector.release()
 
     async def _list_queues(self) -> None:

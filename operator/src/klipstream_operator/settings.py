@@ -28,6 +28,9 @@ class Settings:
     progress_host: str
     progress_port: int
     liveness_port: int
+    metrics_host: str
+    metrics_port: int
+    events: bool
     tls_certificate: Path | None
     tls_key: Path | None
     tls_ca: Path | None
@@ -53,6 +56,12 @@ class Settings:
                 raise BadSetting(f"KLIPSTREAM_{name}={value!r}: use a number from {low:g} to {high:g}")
             return parsed
 
+        def switch(name: str, default: str) -> bool:
+            value = text(name, default).lower()
+            if value not in ("on", "off"):
+                raise BadSetting(f"KLIPSTREAM_{name}={value!r}: use on or off")
+            return value == "on"
+
         def path(name: str) -> Path | None:
             value = text(name, "")
             if value and not Path(value).is_file():
@@ -77,6 +86,9 @@ class Settings:
             progress_host=text("PROGRESS_HOST", "0.0.0.0"),  # noqa: S104 - workers post from other nodes
             progress_port=port,
             liveness_port=int(number("LIVENESS_PORT", 8081, 0, 65535)),
+            metrics_host=text("METRICS_HOST", "0.0.0.0"),  # noqa: S104 - Prometheus scrapes from other nodes
+            metrics_port=int(number("METRICS_PORT", 8082, 0, 65535)),
+            events=switch("EVENTS", "on"),
             tls_certificate=path("TLS_CERTIFICATE"),
             tls_key=path("TLS_KEY"),
             tls_ca=path("TLS_CA"),

@@ -1,6 +1,7 @@
 """Writes of an AnalysisJob's status: guarded, fenced, and taken into the store at once."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from klipstream_api import AnalysisJob, AnalysisJobStatus, Phase, names
 from klipstream_kube import Client, Conflict, NotFound, Resource, Unreachable
 from klipstream_operator.leadership import Fence
+from klipstream_operator.log_fields import job_fields, wire_fields
 from klipstream_operator.patches import status_patch
 from klipstream_operator.store import Store
 from klipstream_operator.transitions import Transition
@@ -17,6 +19,8 @@ from klipstream_operator.turnstile import Turnstile
 from klipstream_queueing.order import rank
 
 log = logging.getLogger(__name__)
+JobObserver = Callable[[AnalysisJob, AnalysisJobStatus, Transition], None]
+"""Told of each write that happened: the AnalysisJob before, its new status, and which transition that was."""
 ANALYSIS_JOBS = Resource(names.GROUP, names.VERSION, "analysisjobs", "AnalysisJob")
 ANALYSIS_QUEUES = Resource(names.GROUP, names.VERSION, "analysisqueues", "AnalysisQueue")
 
@@ -29,6 +33,7 @@ class StatusWriter:
     store: Store
     fence: Fence | None
     turnstile: Turnstile
+    observe: JobObserver = lambda *_: None
 
     def now(self) -> datetime:
         """The API server's clock, in UTC."""
@@ -65,6 +70,7 @@ class StatusWriter:
             )  # fmt: skip
         except (Conflict, Unreachable):
             await self.read(job)
+            self._observe_if_written(job, status, transition)
             return False
         except NotFound:
             self.store.remove_job(job.uid)
@@ -72,10 +78,17 @@ class StatusWriter:
         if status.phase is not job.status.phase:
             log.info(
                 "AnalysisJob %s/%s: %s (%s -> %s, attempt %d)", job.metadata.namespace, job.metadata.name,
-                transition.label, job.status.phase, status.phase, status.attempt,
+                transition.label, job.status.phase, status.phase, status.attempt, extra=job_fields(job, status),
             )  # fmt: skip
         self.take(answer)
+        self.observe(job, status, transition)
         return True
+
+    def _observe_if_written(self, job: AnalysisJob, status: AnalysisJobStatus, transition: Transition) -> None:
+        """A lost answer leaves open whether the write happened; the object that was read live tells."""
+        live = self.store.jobs.get(job.uid)
+        if live is not None and live.status.to_wire() == status.to_wire():
+            self.observe(job, status, transition)
 
     def take(self, answer: dict[str, object]) -> AnalysisJob | None:
         """Take an AnalysisJob that the API server sent into the store; None, and a log line, if it is malformed."""
@@ -89,6 +102,7 @@ class StatusWriter:
                 "AnalysisJob %s is malformed and is left alone until it is mended: %s: %s. Was it stored under an"
                 " older CRD? Compare it with `kubectl explain analysisjob.spec`.",
                 name, ".".join(str(part) for part in first["loc"]), first["msg"],
+                extra=wire_fields(answer),
             )  # fmt: skip
             return None
         self.store.put_job(job, self.now())

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from klipstream_api import FINISHED_PHASES, AnalysisJob, AnalysisQueue, Phase, Progress
+from klipstream_api import FINISHED_PHASES, AnalysisJob, AnalysisQueue, Phase, Priority, Progress
 from klipstream_api.meta import condition
 from klipstream_api.phases import ACTIVE_PHASES
 from klipstream_operator.capacity import shape_of
@@ -56,6 +56,8 @@ class Store:
     """Jobs that have no sequence yet."""
     backlogs: defaultdict[QueueKey, Backlog] = field(default_factory=lambda: defaultdict(Backlog))
     phases: defaultdict[QueueKey, Counter[Phase]] = field(default_factory=lambda: defaultdict(Counter))
+    priorities: defaultdict[QueueKey, Counter[Priority]] = field(default_factory=lambda: defaultdict(Counter))
+    """Jobs in phase Queued by their own priority."""
     dead_letters: defaultdict[QueueKey, dict[str, set[str]]] = field(default_factory=lambda: defaultdict(dict))
     """Jobs that failed for good and are kept, by fingerprint."""
     reservations: dict[str, dict[QueueKey, frozenset[int]]] = field(default_factory=dict)
@@ -107,6 +109,7 @@ class Store:
         if key is None:
             return
         self.phases[key][job.status.phase] += step
+        self.priorities[key][job.spec.priority] += step if job.status.phase is Phase.QUEUED else 0
         fingerprint = job.status.failure_fingerprint or ""
         dead = condition(job.status.conditions, "DeadLettered")
         groups = self.dead_letters[key]
@@ -149,6 +152,11 @@ class Store:
         """Jobs of a queue that wait: accepted, in phase Queued and without a slot."""
         held = sum(1 for entry in self._admitted_uids(key) if self._phase(entry) is Phase.QUEUED)
         return max(0, self.phases[key][Phase.QUEUED] - held)
+
+    def waiting(self, key: QueueKey) -> Counter[Priority]:
+        """The jobs that `queued` counts, by their own priority."""
+        held = (self.jobs[uid] for uid in self._admitted_uids(key) if self._phase(uid) is Phase.QUEUED)
+        return self.priorities[key] - Counter(job.spec.priority for job in held)
 
     def _admitted_uids(self, key: QueueKey) -> Iterable[str]:
         queue = self.queues.get(key)

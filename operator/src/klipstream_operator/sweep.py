@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from klipstream_api import AnalysisJob, AnalysisQueue, names
+from klipstream_api import AnalysisQueue, names
 from klipstream_kube import JOBS, ApiError, Client, Conflict, NotFound, Resource, Unreachable
 from klipstream_operator.admission import take_queue
+from klipstream_operator.log_fields import Fields, attempt_fields, job_fields
 from klipstream_operator.reconciler import Reconciler
 from klipstream_operator.status_writer import ANALYSIS_JOBS, ANALYSIS_QUEUES, StatusWriter
 from klipstream_operator.store import QueueKey, version
@@ -18,6 +20,22 @@ from klipstream_operator.workload import JobView, view_job
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
 CHILDREN = f"{names.JOB_UID_LABEL},{names.ATTEMPT_LABEL}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a watch had told when a list was asked for: all up to a version; and the versions held then, by uid."""
+
+    upto: int
+    versions: dict[str, int]
+
+    def without(self, obj: dict[str, Any], fields: Fields) -> bool:
+        """Whether the watch had missed what is listed. Newer changes are on their way, and no miss."""
+        missed = self.versions.get(obj["metadata"]["uid"], 0) < _version(obj) <= self.upto
+        if missed:
+            log.warning("A watch missed %s/%s at version %d; the sweep took it in",
+                        *_key(obj), _version(obj), extra=fields)  # fmt: skip
+        return missed
 
 
 @dataclass(slots=True)
@@ -29,6 +47,10 @@ class Sweep:
     reconciler: Reconciler
     namespaces: tuple[str | None, ...]
     every_seconds: float
+    watched: Callable[[Resource, str | None], int]
+    """The version up to which the watch of a resource, in a namespace or in all, has told everything."""
+    repaired: Callable[[str, int], None]
+    """Told, by resource, how many objects a watch had missed."""
     _asked: list[tuple[QueueKey, Callable[[int], None]]] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -61,35 +83,39 @@ class Sweep:
 
     async def sweep(self, namespace: str | None) -> int:
         """One pass over a namespace, or over all; how many objects had been missed."""
-        store, now, repaired = self.writer.store, self.client.now(), 0
+        store, now, missed = self.writer.store, self.client.now(), Counter[str]()
         queues = await self._listed(ANALYSIS_QUEUES, namespace)
         for known in list(store.queues.values()):
             if self._covers(namespace, known.metadata.namespace) and known.metadata.uid not in queues:
-                repaired += await self._confirm_queue(known)
+                missed[ANALYSIS_QUEUES.qualified_name] += await self._confirm_queue(known)
         for obj in queues.values():
-            repaired += self._news(store.queues.get(_key(obj)), obj)
-            take_queue(obj, store, self.client)
+            before = store.queues.get(_key(obj))
+            if take_queue(obj, store, self.client) is not None:
+                missed[ANALYSIS_QUEUES.qualified_name] += before is None or version(before) < _version(obj)
+        told = _Told(self.watched(ANALYSIS_JOBS, namespace), {uid: version(job) for uid, job in store.jobs.items()})
         jobs = await self._listed(ANALYSIS_JOBS, namespace)
         for job in list(store.jobs.values()):
-            if self._covers(namespace, job.metadata.namespace) and job.uid not in jobs:
+            if self._covers(namespace, job.metadata.namespace) and job.uid not in jobs and job.uid in store.jobs:
                 await self.writer.read(job)
-                repaired += job.uid not in store.jobs
+                missed[ANALYSIS_JOBS.qualified_name] += job.uid not in store.jobs
         for obj in jobs.values():
-            repaired += self._news(store.jobs.get(obj["metadata"]["uid"]), obj)
-            self.writer.take(obj)
+            if (taken := self.writer.take(obj)) is not None:
+                missed[ANALYSIS_JOBS.qualified_name] += told.without(obj, job_fields(taken))
             store.refresh(obj["metadata"]["uid"], now)
             self.reconciler.enqueue(obj["metadata"]["uid"])
+        views = (view.job for view in store.attempts.values() if view.job is not None)
+        told = _Told(self.watched(JOBS, namespace), {view.uid: view.resource_version for view in views})
         for obj in (await self._listed(JOBS, namespace, CHILDREN)).values():
             if (view := view_job(obj)) is not None:
+                fields = attempt_fields(view, store.jobs.get(view.job_uid))
+                missed[JOBS.qualified_name] += told.without(obj, fields)
                 store.put_workload(view)
-                repaired += await self._stop_unreserved(view)
+                missed[JOBS.qualified_name] += await self._stop_unreserved(view)
         for key in list(store.queues):
             store.on_queue(key)
-        return repaired
-
-    def _news(self, known: AnalysisJob | AnalysisQueue | None, obj: dict[str, Any]) -> bool:
-        """Whether a watch missed an object: what is listed is newer than what is known."""
-        return known is None or version(known) < int(obj["metadata"]["resourceVersion"])
+        for resource, count in missed.items():
+            self.repaired(resource, count)
+        return missed.total()
 
     async def _listed(self, resource: Resource, namespace: str | None, selector: str | None = None) -> dict[str, Any]:
         items, _ = await self.client.list(resource, namespace, label_selector=selector)
@@ -121,13 +147,18 @@ class Sweep:
         owner = store.jobs.get(job.job_uid)
         if owner is not None and any(entry.job_uid == job.uid for entry in owner.status.attempts):
             return False
-        log.error("Job %s/%s runs without a reservation and is stopped", job.namespace, job.name)
+        log.error("Job %s/%s runs without a reservation and is stopped", job.namespace, job.name,
+                  extra=attempt_fields(job, owner))  # fmt: skip
         body = {"metadata": {"resourceVersion": str(job.resource_version)}, "spec": {"suspend": True}}
         try:
             await self.client.patch(JOBS, job.name, job.namespace, body, before_send=self.writer.fence)
         except (Conflict, NotFound):
             return False
         return True
+
+
+def _version(obj: dict[str, Any]) -> int:
+    return int(obj["metadata"]["resourceVersion"])
 
 
 def _key(obj: dict[str, Any]) -> QueueKey:

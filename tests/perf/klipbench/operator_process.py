@@ -52,12 +52,14 @@ class OperatorProcess:
 
     def start(self) -> None:
         """Start it on free ports; its log is appended to."""
-        progress, liveness = _free_ports(2)
+        progress, liveness, metrics = _free_ports(3)
         environment = dict(os.environ) | {
             "KUBECONFIG": str(self._kubeconfig),
             "KLIPSTREAM_PROGRESS_HOST": "127.0.0.1",
             "KLIPSTREAM_PROGRESS_PORT": str(progress),
             "KLIPSTREAM_LIVENESS_PORT": str(liveness),
+            "KLIPSTREAM_METRICS_HOST": "127.0.0.1",
+            "KLIPSTREAM_METRICS_PORT": str(metrics),
         }
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:

@@ -79,6 +79,7 @@ class Operator(Process):
 
     def __init__(self, kubeconfig: Path, log: Path, namespace: str, **environment: str) -> None:
         self.progress_port = free_port()
+        self.metrics_port = free_port()
         super().__init__(
             "klipstream_operator", kubeconfig, log,
             **({
@@ -89,6 +90,8 @@ class Operator(Process):
                 "KLIPSTREAM_PROGRESS_HOST": "127.0.0.1",
                 "KLIPSTREAM_PROGRESS_PORT": str(self.progress_port),
                 "KLIPSTREAM_LIVENESS_PORT": str(free_port()),
+                "KLIPSTREAM_METRICS_HOST": "127.0.0.1",
+                "KLIPSTREAM_METRICS_PORT": str(self.metrics_port),
             } | environment),
         )  # fmt: skip
 

@@ -1,0 +1,64 @@
+"""Each write that happened is told once, and none that did not, whatever becomes of its answer."""
+
+from typing import Any
+
+import pytest
+
+from klipstream_api import AnalysisJob, AnalysisJobStatus
+from klipstream_kube import Client
+from klipstream_operator import statuses
+from klipstream_operator.status_writer import StatusWriter
+from klipstream_operator.store import Store
+from klipstream_operator.transitions import Transition
+from klipstream_operator.turnstile import Turnstile
+
+OBJECT = "/apis/analysis.klipstream.io/v1alpha1/namespaces/n/analysisjobs/film"
+STATUS = f"{OBJECT}/status"
+WIRE: dict[str, Any] = {
+    "metadata": {"name": "film", "namespace": "n", "uid": "u1", "resourceVersion": "9"},
+    "spec": {"videoUrl": "https://example.com/v.mp4"},
+    "status": {"phase": "Queued"},
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "live", "told"),
+    [
+        ("taken", "written", 1),
+        ("lost", "written", 1),
+        ("lost", "as before", 0),
+        ("lost", "of another leader", 0),
+        ("conflict", "of another leader", 0),
+        ("gone", "as before", 0),
+    ],
+)
+async def test_a_write_is_told_when_it_is_known_to_have_happened(
+    server: Any, client: Client, quick_retries: None, answer: str, live: str, told: int
+) -> None:
+    job = AnalysisJob.from_wire(WIRE)
+    status = statuses.accepted(job, "q", client.now())
+    found = {
+        "written": WIRE | {"metadata": WIRE["metadata"] | {"resourceVersion": "10"}, "status": status.to_wire()},
+        "as before": WIRE,
+        "of another leader": WIRE
+        | {
+            "metadata": WIRE["metadata"] | {"resourceVersion": "11"},
+            "status": status.model_copy(update={"queue_name": "other"}).to_wire(),
+        },
+    }[live]
+    replies = {
+        "taken": server.answer(found),
+        "lost": server.drop(),
+        "conflict": server.refuse(409, "Conflict"),
+        "gone": server.refuse(404, "NotFound"),
+    }
+    server.on("PATCH", STATUS, replies[answer])
+    server.on("GET", OBJECT, server.answer(found))
+    seen: list[tuple[AnalysisJobStatus, AnalysisJobStatus, Transition]] = []
+    store = Store(lambda _: None, lambda _: None, lambda: None)
+    store.put_job(job, client.now())
+    writer = StatusWriter(client, store, None, Turnstile(), lambda before, after, how: seen.append(
+        (before.status, after, how)))  # fmt: skip
+    written = await writer.write(job, status, Transition.ACCEPTED)
+    assert written == (answer == "taken")
+    assert seen == [(job.status, status, Transition.ACCEPTED)] * told
