@@ -83,7 +83,7 @@ e2e: cluster-binaries ## End-to-end suites on the real node: make e2e [SUITE=nam
 
 .PHONY: test
 test: lint cluster-binaries ## Everything that CI checks
-	$(BIN)/pytest -q tests/unit tests/integration tests/e2e
+	$(BIN)/pytest -q -n 3 --dist loadgroup tests/unit tests/integration tests/e2e
 
 .PHONY: bench
 bench: cluster-binaries ## Benchmarks: make bench [SUITE=admission]

@@ -15,6 +15,14 @@ ROOT = Path(__file__).resolve().parent.parent
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A machine takes one node: the tests that start one run in one process, one after the other."""
+    for item in items:
+        if item.get_closest_marker("node") is not None:
+            item.add_marker(pytest.mark.xdist_group("node"))
+
+
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[Running]:
     """A real API server, etcd and controller manager with an audit log; no node."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from klipfake.worker import Worker
 from klipfake.world import World, job
 
 
@@ -184,3 +185,44 @@ def test_partitions_route_by_type_and_priority(world: World) -> None:
     assert {item["metadata"]["name"]: item["status"]["queueName"] for item in world.items("aj")} == {
         name: queue for name, (_, queue) in wanted.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("part", "word"),
+    [
+        ({"tolerations": [{"key": "gpu", "operator": "Maybe"}]}, "tolerations"),
+        ({"volumes": [{"name": "scratch", "emptyDir": {}}, {"name": "scratch", "emptyDir": {}}]}, "Duplicate"),
+        ({"imagePullSecrets": "registry"}, "imagePullSecrets"),
+    ],
+)
+def test_a_worker_template_that_kubernetes_refuses_starts_nothing_and_is_named(
+    world: World, part: dict[str, Any], word: str
+) -> None:
+    containers = [{"name": "worker", "image": "none", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]
+    world.queue(workerTemplate={"spec": {"containers": containers} | part})
+    world.job("film")
+    world.until(lambda: world.condition("aq", "default", "Ready").get("status") == "False", "the queue is not ready")
+    ready = world.condition("aq", "default", "Ready")
+    assert ready["reason"] == "InvalidWorkerTemplate"
+    assert word in ready["message"]
+    assert world.phase("film") == "Queued"
+    sound = {"containers": containers, "tolerations": [{"key": "gpu", "operator": "Exists"}]}
+    world.kubectl("delete", "aq", "default")
+    world.queue(workerTemplate={"spec": sound})
+    world.until_phase("film", "Succeeded")
+
+
+def test_a_worker_that_posts_progress_is_told_to_stop_before_it_is_stopped(world: World) -> None:
+    world.queue(cancelGraceSeconds=600)
+    world.job("film", params={"fake_seconds": "12", "fake_exits": "1"})
+    world.until_phase("film", "Starting", "Running")
+    world.until(lambda: bool(world.items("pods")), "its pod exists")
+    worker = Worker(world, world.items("pods")[0]["metadata"]["name"])
+    world.until(lambda: worker.post(10).status_code == 200, "its progress is taken")
+    world.change("aj", "film", cancel=True)
+    world.until(lambda: worker.post(20).json().get("desired") == "Cancel", "it is told to stop")
+    world.until(lambda: "stop" in world.get("aj", "film")["status"], "the decision is kept")
+    assert world.get("aj", "film")["status"]["stop"]["reason"] == "Cancel"
+    assert not world.items("jobs")[0]["spec"].get("suspend")
+    world.until_phase("film", "Cancelled")
+    assert not world.items("jobs")[0]["spec"].get("suspend"), "it ended by itself"

@@ -4,24 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 
+from klipfake.worker import Worker
 from klipfake.world import World
-
-
-class Worker:
-    """What a worker pod does: post with its own token."""
-
-    def __init__(self, world: World, pod: str) -> None:
-        self._url = f"http://127.0.0.1:{world.operator.progress_port}/v1/progress"
-        bound = ["--bound-object-kind=Pod", f"--bound-object-name={pod}"]
-        self.token = world.kubectl("create", "token", "default", "--audience=klipstream-progress", *bound).strip()
-
-    def post(self, percentage: Any, token: str | None = None, **more: Any) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {token or self.token}"}
-        body = {"percentage": percentage, "stage": "Analyzing"} | more
-        return httpx.post(self._url, json=body, headers=headers, trust_env=False)
 
 
 @pytest.fixture

@@ -98,8 +98,9 @@ class Client(Transport):
         *,
         before_send: Callable[[], None] | None = None,
         retry: bool = False,
+        dry_run: bool = False,
     ) -> Object:
-        """Create an object; AlreadyExists when the name is taken.
+        """Create an object; AlreadyExists when the name is taken. A dry run is judged and not stored.
 
         `before_send` is called immediately before every send and may raise to prevent it. Only a 429 is
         sent again, unless `retry`: then AlreadyExists may mean that an earlier send did it.
@@ -107,6 +108,7 @@ class Client(Transport):
         return await self.request(
             "POST",
             resource.path(namespace),
+            params={"dryRun": "All"} if dry_run else None,
             body=body,
             resource=resource.qualified_name,
             before_send=before_send,

@@ -11,9 +11,9 @@ import sys
 import kopf
 
 from klipstream_kube import ApiError, Client, ConfigurationError, LeaseLost, Unreachable, load_connection
-from klipstream_operator.admission import RestartRequested
 from klipstream_operator.handlers import make_registry
 from klipstream_operator.log_fields import PlainFormatter
+from klipstream_operator.queue_writer import RestartRequested
 from klipstream_operator.runtime import Runtime
 from klipstream_operator.settings import BadSetting, Settings
 

@@ -1,271 +1,15 @@
-"""Admission: one writer per AnalysisQueue releases and reserves slots, one write at a time (design rules 1 and 10)."""
+"""Admission: starts and wakes the writer of each AnalysisQueue."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Protocol
 
-from pydantic import ValidationError
-
-from klipstream_api import Admitted, AnalysisJob, AnalysisQueue, AnalysisQueueStatus, OperationName, names
-from klipstream_api.phases import ACTIVE_PHASES
-from klipstream_kube import JOBS, PODS, ApiError, Client, Conflict, NotFound, Unreachable
-from klipstream_operator.administration import Answer, answer
-from klipstream_operator.capacity import next_try, open_lanes
+from klipstream_kube import Client
+from klipstream_operator.jobs import WorkerContract
 from klipstream_operator.leadership import Fence
-from klipstream_operator.log_fields import queue_fields, wire_queue_fields
-from klipstream_operator.operations import pending
-from klipstream_operator.patches import status_patch
-from klipstream_operator.queue_status import active_by_priority, fold, free_slots
-from klipstream_operator.status_writer import ANALYSIS_JOBS, ANALYSIS_QUEUES
-from klipstream_operator.statuses import next_attempt
+from klipstream_operator.queue_writer import Orders, QueueObserver, QueueWriter
 from klipstream_operator.store import QueueKey, Store
 from klipstream_operator.turnstile import Turnstile
-from klipstream_operator.workload import AttemptView, view_job, view_pod
-from klipstream_queueing.order import Rank
-from klipstream_queueing.slots import take_first
-
-log = logging.getLogger(__name__)
-QueueObserver = Callable[[AnalysisQueue, AnalysisQueueStatus], None]
-"""Told of each write that happened: the AnalysisQueue before, and its new status."""
-COUNTERS_EVERY_SECONDS = 2.0
-RETRY_SECONDS = 1.0
-
-
-def take_queue(obj: dict[str, object], store: Store, client: Client) -> AnalysisQueue | None:
-    """Take an AnalysisQueue that the API server sent into the store; a malformed one is named and left alone."""
-    try:
-        queue = AnalysisQueue.from_wire(obj)
-    except ValidationError as error:
-        first = error.errors()[0]
-        metadata = obj.get("metadata")
-        log.error(
-            "AnalysisQueue %s is malformed and starts nothing until it is mended: %s: %s",
-            metadata.get("name") if isinstance(metadata, dict) else "?",
-            ".".join(str(part) for part in first["loc"]), first["msg"],
-            extra=wire_queue_fields(obj),
-        )  # fmt: skip
-        return None
-    store.put_queue(queue, client.now())
-    return queue
-
-
-class RestartRequested(Exception):
-    """An administrator asked the operator to forget what it knows; the message names the queue."""
-
-
-class Orders(Protocol):
-    """What a queue's writer asks of others."""
-
-    def reconcile(self, key: QueueKey, done: Callable[[int], None]) -> None:
-        """Sweep the queue's namespace soon, then say how many objects had been missed."""
-
-
-@dataclass(slots=True)
-class QueueWriter:
-    """The only writer of one AnalysisQueue's status."""
-
-    key: QueueKey
-    client: Client
-    store: Store
-    turnstile: Turnstile
-    fence: Fence
-    orders: Orders
-    observe: QueueObserver = lambda *_: None
-    dirty: asyncio.Event = field(default_factory=asyncio.Event)
-    _reconciling: tuple[str, int | None] | None = None
-    """The request to reconcile that is being carried out, and what its sweep mended once it is done."""
-    _next_try: asyncio.TimerHandle | None = None
-    _written_at: float = 0.0
-    _counters_due: asyncio.TimerHandle | None = None
-
-    async def run(self) -> None:
-        """Write whenever something changed; returns when the queue is deleted."""
-        while self.key in self.store.queues:
-            await self.dirty.wait()
-            self.dirty.clear()
-            try:
-                while self.key in self.store.queues and await self.turn():
-                    pass
-                self._look_again(self.client.now())
-            except (ApiError, Unreachable) as error:
-                log.warning("AnalysisQueue %s/%s: tried again in %s s: %s", *self.key, RETRY_SECONDS, error,
-                            extra=queue_fields(self.key))  # fmt: skip
-                asyncio.get_running_loop().call_later(RETRY_SECONDS, self.dirty.set)
-
-    async def turn(self) -> bool:
-        """Release what is over, reserve for those that come first, write once. True if there may be more to do."""
-        queue = self.store.queues[self.key]
-        if not queue.status.initialized:
-            return await self._initialize(queue)
-        # 1. Slots whose attempt is over and settled.
-        released = [entry for entry in queue.status.admitted if self.store.releasable(entry.uid, entry.attempt)]
-        now = self.client.now()
-        # 2. What administrators ask for. Nothing is reserved in the write that clears the queue.
-        asked = answer(queue, self.store, self._repaired(queue), now)
-        free = 0 if OperationName.CLEAR in asked.outcomes else free_slots(queue, len(released))
-        # 3. The jobs that come first take the free ones; assumed until the write is known to have happened.
-        picked = self._pick(queue, free, released, now)
-        self.store.assumed.update(rank.uid for rank in picked)
-        try:
-            chosen = self.turnstile.allowed(self.key, picked)
-            reserved = [self._reservation(rank) for rank in chosen]
-            # 4. One write for all of it; counters alone wait for their turn.
-            status = fold(queue, self.store, released, reserved, asked, now)
-            if status == queue.status or (not released and not reserved and self._too_early(queue, status)):
-                return False
-            with self.turnstile.reserving(self.key, chosen):
-                written = await self._write(queue, status)
-            self._act(queue, asked)
-            return written
-        finally:
-            # 5. Confirmed ones are in the reservations now; the others go back to their places.
-            now = self.client.now()
-            for rank in picked:
-                self.store.assumed.discard(rank.uid)
-                self.store.refresh(rank.uid, now)
-                self.store.on_job(rank.uid)
-
-    def _pick(self, queue: AnalysisQueue, free: int, released: list[Admitted], now: datetime) -> list[Rank]:
-        """The jobs that come first, as far as higher priorities and the cluster's room let them."""
-        if free == 0:
-            return []
-        lanes: dict[str, str] = {}
-        return take_first(
-            self.store.backlogs[self.key],
-            free,
-            queue.spec.reserved_slots,
-            active_by_priority(queue, self.store, released),
-            open_lanes(queue, lanes, now),
-            lanes.__setitem__,
-        )
-
-    def _reservation(self, rank: Rank) -> Admitted:
-        job = self.store.jobs[rank.uid]
-        return Admitted(uid=job.uid, attempt=next_attempt(job.status), name=job.metadata.name)
-
-    def _repaired(self, queue: AnalysisQueue) -> int | None:
-        """What the sweep mended that a request to reconcile asked for; the first call for a request starts it."""
-        request = pending(queue).get(OperationName.RECONCILE)
-        if request is None:
-            return None
-        if self._reconciling is None or self._reconciling[0] != request:
-            self._reconciling = (request, None)
-            self.orders.reconcile(self.key, self._swept)
-        return self._reconciling[1]
-
-    def _swept(self, repaired: int) -> None:
-        if self._reconciling is not None:
-            self._reconciling = (self._reconciling[0], repaired)
-            self.dirty.set()
-
-    def _act(self, queue: AnalysisQueue, asked: Answer) -> None:
-        """What follows from an acknowledgement, once it is known to be written."""
-        written = self.store.queues.get(self.key)
-        if written is None or not asked.outcomes:
-            return
-        if any(name in pending(written) for name in asked.outcomes):
-            return
-        for name, outcome in asked.outcomes.items():
-            log.info("AnalysisQueue %s/%s: %s: %s", *self.key, name, outcome.message, extra=queue_fields(self.key))
-        if OperationName.RESTART in asked.outcomes:
-            raise RestartRequested(f"AnalysisQueue {queue.metadata.namespace}/{queue.metadata.name}")
-
-    def _look_again(self, now: datetime) -> None:
-        """Wake up when the next job may try whether the cluster has room."""
-        queue = self.store.queues.get(self.key)
-        moment = next_try(queue) if queue is not None else None
-        if self._next_try is not None:
-            self._next_try.cancel()
-            self._next_try = None
-        if moment is not None and moment > now:
-            delay = (moment - now).total_seconds() + 0.001
-            self._next_try = asyncio.get_running_loop().call_later(delay, self.dirty.set)
-
-    def _too_early(self, queue: AnalysisQueue, status: AnalysisQueueStatus) -> bool:
-        """Counters and head are written at most every two seconds; a changed spec or condition at once."""
-        urgent = (
-            status.observed_generation != queue.status.observed_generation
-            or status.operations != queue.status.operations
-            or [(r.fingerprint, r.state) for r in status.replays]
-            != [(r.fingerprint, r.state) for r in queue.status.replays]
-            or [(c.type, c.status) for c in status.conditions] != [(c.type, c.status) for c in queue.status.conditions]
-        )
-        loop = asyncio.get_running_loop()
-        wait = self._written_at + COUNTERS_EVERY_SECONDS - loop.time()
-        if urgent or wait <= 0:
-            return False
-        if self._counters_due is None or self._counters_due.when() <= loop.time():
-            self._counters_due = loop.call_later(wait, self.dirty.set)
-        return True
-
-    async def _write(self, queue: AnalysisQueue, status: AnalysisQueueStatus) -> bool:
-        """One guarded write. After a conflict or a lost answer: read live, decide again."""
-        patch = status_patch(queue.metadata, queue.status, status)
-        if patch is None:
-            return False
-        try:
-            answer = await self.client.patch(
-                ANALYSIS_QUEUES, self.key[1], self.key[0], patch, subresource="status", before_send=self.fence
-            )
-        except (Conflict, Unreachable):
-            await self._read(queue)
-            return True
-        except NotFound:
-            self.store.remove_queue(self.key, queue.metadata.uid, self.client.now())
-            return False
-        self._written_at = asyncio.get_running_loop().time()
-        take_queue(answer, self.store, self.client)
-        self.observe(queue, status)
-        return True
-
-    async def _read(self, queue: AnalysisQueue) -> None:
-        try:
-            answer = await self.client.get(ANALYSIS_QUEUES, self.key[1], self.key[0])
-        except NotFound:
-            self.store.remove_queue(self.key, queue.metadata.uid, self.client.now())
-            return
-        take_queue(answer, self.store, self.client)
-
-    async def _initialize(self, queue: AnalysisQueue) -> bool:
-        """Take what already runs into the reservations, from live lists, before anything starts (design rule 7)."""
-        namespace, name = self.key
-        selector = f"{names.QUEUE_LABEL}={name}"
-        attempts: dict[tuple[str, int], AttemptView] = {}
-        for obj in (await self.client.list(JOBS, namespace, label_selector=selector))[0]:
-            if (job := view_job(obj)) is not None:
-                attempts.setdefault((job.job_uid, job.attempt), AttemptView()).job = job
-        for obj in (await self.client.list(PODS, namespace, label_selector=selector))[0]:
-            if (pod := view_pod(obj)) is not None:
-                attempts.setdefault((pod.job_uid, pod.attempt), AttemptView()).pods[pod.uid] = pod
-        by_uid = {job.uid: job for job in await self._analysis_jobs(namespace)}
-        held = {(entry.uid, entry.attempt): entry for entry in queue.status.admitted}
-        for (uid, attempt), view in attempts.items():
-            owner = by_uid.get(uid)
-            unsettled = owner is not None and (
-                owner.status.attempt < attempt
-                or (owner.status.attempt == attempt and owner.status.phase in ACTIVE_PHASES)
-            )
-            if view.live_pods or not view.over or unsettled:
-                owner_name = owner.metadata.name if owner is not None else uid
-                held.setdefault((uid, attempt), Admitted(uid=uid, attempt=attempt, name=owner_name))
-        admitted = tuple(held.values())
-        initial = queue.status.model_copy(update={"initialized": True, "admitted": admitted, "active": len(admitted)})
-        log.info("AnalysisQueue %s/%s: initialized with %d running attempts", namespace, name, len(admitted),
-                 extra=queue_fields(self.key))  # fmt: skip
-        return await self._write(queue, initial)
-
-    async def _analysis_jobs(self, namespace: str) -> list[AnalysisJob]:
-        """The namespace's AnalysisJobs, live; a malformed one counts as unknown, so what runs for it is kept."""
-        jobs = []
-        for obj in (await self.client.list(ANALYSIS_JOBS, namespace))[0]:
-            try:
-                jobs.append(AnalysisJob.from_wire(obj))
-            except ValidationError:
-                continue
-        return jobs
 
 
 @dataclass(slots=True)
@@ -277,6 +21,7 @@ class Admission:
     turnstile: Turnstile
     fence: Fence
     orders: Orders
+    contract: WorkerContract
     observe: QueueObserver = lambda *_: None
     _writers: dict[QueueKey, QueueWriter] = field(default_factory=dict)
     _start: Callable[[QueueWriter], object] | None = None
@@ -288,7 +33,7 @@ class Admission:
             if self._start is None or key not in self.store.queues:
                 return
             writer = self._writers[key] = QueueWriter(
-                key, self.client, self.store, self.turnstile, self.fence, self.orders, self.observe
+                key, self.client, self.store, self.turnstile, self.fence, self.orders, self.contract, self.observe
             )
             self._start(writer)
         writer.dirty.set()

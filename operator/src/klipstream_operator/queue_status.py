@@ -31,19 +31,25 @@ from klipstream_operator.store import Store
 from klipstream_queueing.runtimes import add_run_time
 
 
-def may_start(queue: AnalysisQueue) -> bool:
+def template_problem(queue: AnalysisQueue, store: Store) -> str | None:
+    """What keeps the queue's worker template from being used, as far as it is known."""
+    _, refusal = store.refused_templates.get(queue.key, (0, None))
+    return "; ".join(problems(queue.spec.worker_template.spec)) or refusal
+
+
+def may_start(queue: AnalysisQueue, store: Store) -> bool:
     """Whether the queue starts jobs at all now. Draining finishes what was accepted."""
     return (
         queue.status.initialized
         and queue.spec.mode is not QueueMode.PAUSED
         and queue.metadata.deletion_timestamp is None
-        and not problems(queue.spec.worker_template.spec)
+        and template_problem(queue, store) is None
     )
 
 
-def free_slots(queue: AnalysisQueue, released: int) -> int:
+def free_slots(queue: AnalysisQueue, store: Store, released: int) -> int:
     """Slots that may be reserved; none while more are held than a lowered limit allows."""
-    if not may_start(queue):
+    if not may_start(queue, store):
         return 0
     return max(0, queue.spec.max_concurrent_jobs - (len(queue.status.admitted) - released))
 
@@ -91,7 +97,7 @@ def fold(
             "run_times": run_times,
         }
     )
-    return status.model_copy(update={"conditions": _conditions(queue, status, now)})
+    return status.model_copy(update={"conditions": _conditions(queue, status, template_problem(queue, store), now)})
 
 
 def _capacity(
@@ -164,15 +170,16 @@ def _head(queue: AnalysisQueue, store: Store) -> tuple[QueueHeadEntry, ...]:
     )
 
 
-def _conditions(queue: AnalysisQueue, status: AnalysisQueueStatus, now: datetime) -> tuple[Condition, ...]:
-    wrong = problems(queue.spec.worker_template.spec)
-    ready = f"Nothing starts: {'; '.join(wrong)}. Mend spec.workerTemplate." if wrong else "Jobs are taken and started."
+def _conditions(
+    queue: AnalysisQueue, status: AnalysisQueueStatus, wrong: str | None, now: datetime
+) -> tuple[Condition, ...]:
+    ready = f"Nothing starts: {wrong}. Mend spec.workerTemplate." if wrong else "Jobs are taken and started."
     reason = "InvalidWorkerTemplate" if wrong else "Ready"
     kept = sum((queue.spec.reserved_slots or {}).values())
     if not wrong and kept >= queue.spec.max_concurrent_jobs > 0:
         ready = f"reservedSlots keeps all {queue.spec.max_concurrent_jobs} slots for higher priorities."
         reason = "AllSlotsReserved"
-    conditions = with_condition(status.conditions, "Ready", _truth(not wrong), reason, ready, now)
+    conditions = with_condition(status.conditions, "Ready", _truth(wrong is None), reason, ready, now)
     full = status.queued >= queue.spec.max_queue_size
     room = "New jobs are refused until some have started; spec.maxQueueSize is the bound." if full else "There is room."
     conditions = with_condition(conditions, "Full", _truth(full), "QueueFull" if full else "HasRoom", room, now)

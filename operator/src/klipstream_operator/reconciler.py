@@ -18,7 +18,6 @@ from klipstream_kube import (
     ApiError,
     Client,
     Conflict,
-    Invalid,
     NotFound,
     Unreachable,
 )
@@ -28,6 +27,7 @@ from klipstream_operator.jobs import WorkerContract, make_job
 from klipstream_operator.log_fields import job_fields
 from klipstream_operator.status_writer import ANALYSIS_JOBS, StatusWriter
 from klipstream_operator.store import Store, queue_key
+from klipstream_operator.template_check import NOT_A_JOB
 from klipstream_operator.transitions import Transition
 from klipstream_operator.workload import AttemptView, view_job, view_pod
 
@@ -181,7 +181,9 @@ class Reconciler:
             answer = await self.client.create(JOBS, manifest, job.metadata.namespace, before_send=self.writer.fence)
         except AlreadyExists:
             answer = await self.client.get(JOBS, attempt_job_name(job.uid, attempt), job.metadata.namespace)
-        except Invalid as error:
+        except ApiError as error:
+            if error.status not in NOT_A_JOB:
+                raise
             remedy = "Mend the queue's workerTemplate, then raise spec.replay."
             why = f"The worker's pod cannot be made: {error.message} {remedy}"
             await self._refuse(job, attempt, "InvalidWorkerTemplate", why)

@@ -8,7 +8,7 @@ from typing import Any
 
 from klipstream_kube import JOBS, PODS, Client, LeaseElector, Reflector, Resource
 from klipstream_operator.acceptance import Acceptance
-from klipstream_operator.admission import Admission, take_queue
+from klipstream_operator.admission import Admission
 from klipstream_operator.identity import Identities
 from klipstream_operator.jobs import WorkerContract
 from klipstream_operator.log_archive import LogArchive
@@ -24,6 +24,7 @@ from klipstream_operator.settings import Settings
 from klipstream_operator.status_writer import ANALYSIS_JOBS, ANALYSIS_QUEUES, StatusWriter
 from klipstream_operator.store import QueueKey, Store
 from klipstream_operator.sweep import CHILDREN, Sweep
+from klipstream_operator.taking import take_queue
 from klipstream_operator.turnstile import Turnstile
 from klipstream_operator.workload import view_job, view_pod
 
@@ -66,7 +67,7 @@ class Runtime:
             self._watched_version, self.shown.metrics.repaired,
         )  # fmt: skip
         self.admission = Admission(
-            client, self.store, turnstile, self.elector.check, self.sweep, self.shown.queue_written
+            client, self.store, turnstile, self.elector.check, self.sweep, contract, self.shown.queue_written
         )
         self.replayer = Replayer(client, self.store, fenced, self.elector.check)
         # Progress is taken by every replica, so its writes are guarded by what they read and not by the Lease.

@@ -62,6 +62,8 @@ class Store:
     """Jobs that failed for good and are kept, by fingerprint."""
     reservations: dict[str, dict[QueueKey, frozenset[int]]] = field(default_factory=dict)
     """Attempts that hold a slot, by uid and queue."""
+    refused_templates: dict[QueueKey, tuple[int, str | None]] = field(default_factory=dict)
+    """Why the API server refuses a queue's worker template (None where it takes it), and the generation it saw."""
     assumed: set[str] = field(default_factory=set)
     """Jobs taken from a backlog for a reservation that is being written."""
     deleted: set[str] = field(default_factory=set)
@@ -200,6 +202,7 @@ class Store:
         if old is None or old.metadata.uid != uid:
             return
         del self.queues[key]
+        self.refused_templates.pop(key, None)
         self._put_reservations(key, old, None, now)
         self.on_queue(key)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from klipstream_api import AnalysisQueue, names
 from klipstream_kube import JOBS, ApiError, Client, Conflict, NotFound, Resource, Unreachable
-from klipstream_operator.admission import take_queue
 from klipstream_operator.log_fields import Fields, attempt_fields, job_fields
 from klipstream_operator.reconciler import Reconciler
 from klipstream_operator.status_writer import ANALYSIS_JOBS, ANALYSIS_QUEUES, StatusWriter
 from klipstream_operator.store import QueueKey, version
+from klipstream_operator.taking import take_queue
 from klipstream_operator.workload import JobView, view_job
 
 log = logging.getLogger(__name__)

@@ -85,7 +85,7 @@ class Operator(Process):
             **({
                 "KLIPSTREAM_NAMESPACES": namespace,
                 "KLIPSTREAM_LEASE_NAMESPACE": namespace,
-                "KLIPSTREAM_LEASE_SECONDS": "3",
+                "KLIPSTREAM_LEASE_SECONDS": "4",
                 "KLIPSTREAM_SWEEP_SECONDS": "3",
                 "KLIPSTREAM_PROGRESS_HOST": "127.0.0.1",
                 "KLIPSTREAM_PROGRESS_PORT": str(self.progress_port),
