@@ -6,7 +6,15 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# auto (kind where a Docker engine answers, else local), local, kind or current.
 CLUSTER ?= auto
+# Where the images were pushed to, PREFIX of PREFIX/klipstream-operator:TAG; those of build/images where empty.
+IMAGES ?=
+TAG ?= dev
+export TAG
+ON_KIND := $(filter kind,$(CLUSTER))
+PYTEST := $(BIN)/pytest -q $(if $(ON_KIND),--cluster kind -m "not node or kind")
+TEST_PACKAGES := $(VENV)/installed $(if $(ON_KIND),$(VENV)/kind)
 export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help
@@ -24,6 +32,11 @@ $(VENV)/installed: requirements/dev.txt pyproject.toml
 .PHONY: venv
 venv: $(VENV)/installed ## Install the locked Python packages into .venv
 
+# GPL, so only where it is asked for, and only for tests.
+$(VENV)/kind: requirements/kind.txt $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/kind.txt
+	@touch $@
+
 .PHONY: lock
 lock: venv ## Lock the dependencies again (requirements/*.txt)
 	hack/lock.sh $(BIN)/uv
@@ -36,7 +49,7 @@ cluster-binaries: venv ## Build the Kubernetes components, once (about 6 minutes
 
 .PHONY: demo
 demo: venv ## The main job on a real cluster: install everything, analyse 8 videos, check the results
-	$(BIN)/python -m klipdemo up --cluster $(CLUSTER)
+	$(BIN)/python -m klipdemo up --cluster $(CLUSTER) --images "$(IMAGES)" --tag "$(TAG)"
 
 .PHONY: demo-down
 demo-down: venv ## Remove everything that the demo made
@@ -49,6 +62,10 @@ run: venv ## The operator on this machine against the cluster "dev"
 .PHONY: images
 images: venv ## Build the images into build/images
 	hack/images/build.sh
+
+.PHONY: push
+push: images ## Push the images: make push IMAGES=registry.example.com/team [TAG=dev]
+	hack/images/push.sh "$(IMAGES)"
 
 # --- generated files -------------------------------------------------------------------------------------------
 
@@ -74,16 +91,16 @@ unit: venv ## The pure tests
 	$(BIN)/pytest -q tests/unit
 
 .PHONY: integration
-integration: cluster-binaries ## Tests against a real API server
-	$(BIN)/pytest -q tests/integration
+integration: cluster-binaries $(TEST_PACKAGES) ## Tests against a real API server
+	$(PYTEST) tests/integration
 
 .PHONY: e2e
-e2e: cluster-binaries ## End-to-end suites on the real node: make e2e [SUITE=name]
-	$(BIN)/pytest -q tests/e2e $(if $(SUITE),-k $(SUITE))
+e2e: cluster-binaries $(TEST_PACKAGES) ## End-to-end suites on the real node: make e2e [SUITE=name]
+	$(PYTEST) tests/e2e $(if $(SUITE),-k $(SUITE))
 
 .PHONY: test
-test: lint cluster-binaries ## Everything that CI checks
-	$(BIN)/pytest -q tests/unit tests/integration tests/e2e
+test: lint cluster-binaries $(TEST_PACKAGES) ## Everything that CI checks; CLUSTER=kind for the API server of kind
+	$(PYTEST) tests/unit tests/integration tests/e2e
 
 .PHONY: bench
 bench: cluster-binaries ## Benchmarks: make bench [SUITE=admission]

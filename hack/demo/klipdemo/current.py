@@ -9,7 +9,7 @@ from klipcluster import ClusterError
 from klipdemo.images import HERE, Images
 from klipdemo.shell import Shell
 
-GROUP = "analysis.klipstream.io"
+CRD_GROUP = "analysis.klipstream.io"
 LABEL = {"demo": "klipstream"}
 """Marks the namespace as the demo's own."""
 
@@ -41,7 +41,7 @@ def look(tools: Path, namespace: str) -> tuple[Shell, Found]:
         namespace=namespace,
         namespace_exists=bool(there),
         namespace_is_ours=labels.items() >= LABEL.items(),
-        crds=tuple(each["metadata"]["name"] for each in shell.items("crds") if each["spec"]["group"] == GROUP),
+        crds=tuple(each["metadata"]["name"] for each in shell.items("crds") if each["spec"]["group"] == CRD_GROUP),
         has_default_storage=any(
             each.get("storageclass.kubernetes.io/is-default-class") == "true" for each in classes
         ),
@@ -92,7 +92,7 @@ def remove(shell: Shell, found: Found, release: str) -> str:
             f"the namespace {found.namespace} of context {found.context} was not made by the demo: it stays as it is"
         )
     agree(f"Remove the demo, with its namespace {found.namespace}, from context {found.context} ({found.server})?")
-    if f"analysisjobs.{GROUP}" in found.crds:
+    if f"analysisjobs.{CRD_GROUP}" in found.crds:
         shell.kubectl("delete", "analysisjobs", "--all")
     shell.helm("uninstall", release, "--ignore-not-found", "--wait")
     shell.kubectl("delete", "namespace", found.namespace)
