@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from klipcluster import ClusterError
 from klipdemo import clusters, images, kind, rollout
 from klipdemo.current import Found, objection
 from klipdemo.images import Images
@@ -42,11 +41,6 @@ def test_somebody_elses_cluster_is_taken_only_when_nothing_speaks_against_it(
 ) -> None:
     said = objection(found, named)
     assert said is None if words is None else said is not None and words in said
-
-
-def test_an_unknown_kind_of_cluster_is_refused_by_name() -> None:
-    with pytest.raises(ClusterError, match=r"CLUSTER=kid: use auto, local, kind, current"):
-        clusters.choose("kid")
 
 
 def test_without_an_engine_that_answers_the_choice_is_the_local_node(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ def main() -> int:
     """Run the demo, or remove it."""
     parser = argparse.ArgumentParser(prog="python -m klipdemo", description=__doc__)
     parser.add_argument("command", choices=["up", "down"])
-    parser.add_argument("--cluster", default="auto", help="auto, local, kind or current")
+    parser.add_argument("--cluster", default="auto", choices=["auto", *clusters.KINDS], help="where it runs")
     parser.add_argument("--images", default="", help="PREFIX of PREFIX/klipstream-operator:TAG, where they were pushed")
     parser.add_argument("--tag", default="dev", help="TAG of the images")
     parser.add_argument("--seed", type=int, default=None, help="seed of the videos (random by default)")

@@ -1,5 +1,7 @@
 """Which cluster the demo runs on: the local node, kind, or the current kubectl context."""
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +36,6 @@ def choose(asked: str) -> str:
     """local, kind or current; `auto` takes kind where a Docker engine answers, never somebody's own cluster."""
     if asked == "auto":
         return "kind" if kind.engine_answers() else "local"
-    if asked not in KINDS:
-        raise ClusterError(f"CLUSTER={asked}: use auto, {', '.join(KINDS)}")
     return asked
 
 
@@ -44,8 +44,13 @@ def bring_up(where: str, named: Images | None, say: Callable[[str], None]) -> Pl
     tools = tools_folder()
     if where == "current":
         return _current(named, tools)
+    # Before minutes are spent on images:
     if where == "kind":
-        kind.program()  # before minutes are spent on images
+        kind.program()
+    elif sys.platform != "linux" or os.geteuid() != 0:
+        raise ClusterError(
+            "the local node needs Linux and root: start Docker for CLUSTER=kind, run as root, or use CLUSTER=current"
+        )
     wanted = named or Images()
     if wanted.built_here:
         say("building the images")
@@ -60,10 +65,10 @@ def take_down(asked: str) -> str:
         shell, found = current.look(tools_folder(), NAMESPACE)
         return current.remove(shell, found, RELEASE)
     # Without a choice both go: the engine may have been started or stopped since.
-    if asked in ("auto", "kind"):
-        kind.down(NAME, KIND_FOLDER)
     if asked in ("auto", "local"):
         Cluster(NAME).down()
+    if asked in ("auto", "kind"):
+        kind.down(NAME, KIND_FOLDER)
     return ""
 
 

@@ -44,7 +44,7 @@ def build(images: Images) -> None:
     """Build what has changed into build/images. Raises ClusterError."""
     done = subprocess.run(["hack/images/build.sh"], env=os.environ | {"TAG": images.tag}, check=False)
     if done.returncode != 0:
-        raise ClusterError("the images could not be built: the reason stands above")
+        raise ClusterError("the images could not be built, see above (PYTHON_BASE names another base image)")
 
 
 def load(archive_into_cluster: Callable[[Path], object], marks: Path, cluster: str) -> None:

@@ -52,7 +52,10 @@ def up(name: str, folder: Path, tools: Path) -> Path:
         _run(kind, "delete", "cluster", "--name", name, "--kubeconfig", str(kubeconfig))
     # Its progress goes to the terminal: the first time it downloads a node image of about a gigabyte.
     wait = f"{READY_SECONDS:.0f}s"
-    _run(kind, "create", "cluster", "--name", name, "--kubeconfig", str(kubeconfig), "--wait", wait, shown=True)
+    try:
+        _run(kind, "create", "cluster", "--name", name, "--kubeconfig", str(kubeconfig), "--wait", wait, shown=True)
+    except ClusterError as error:
+        raise ClusterError(f"{error}. CLUSTER=local needs no Docker") from error
     return kubeconfig
 
 
