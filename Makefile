@@ -64,7 +64,7 @@ images: venv ## Build the images into build/images
 	hack/images/build.sh
 
 .PHONY: push
-push: images ## Push the images: make push IMAGES=registry.example.com/team [TAG=dev]
+push: venv ## Build and push the images: make push IMAGES=registry.example.com/team [TAG=dev]
 	hack/images/push.sh "$(IMAGES)"
 
 # --- generated files -------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Push what build.sh built as PREFIX/klipstream-COMPONENT:TAG, with docker where an engine answers, else with buildah.
-# Either asks for nothing: log in to the registry first (docker login, buildah login).
+# Build the images and push them as PREFIX/klipstream-COMPONENT:TAG, with docker where an engine answers, else with
+# buildah. Either asks for nothing: log in to the registry first (docker login, buildah login).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -13,6 +13,7 @@ if [ -z "$prefix" ]; then
   echo "images: say where to: make push IMAGES=registry.example.com/team" >&2
   exit 2
 fi
+hack/images/build.sh
 
 for component in operator pipeline; do
   archive=build/images/$component.tar name=$prefix/klipstream-$component:$tag
