@@ -60,7 +60,10 @@ def objection(found: Found, images: Images | None) -> str | None:
             " the first: choose another cluster, or, if nobody uses them, `kubectl delete -f crds/`"
         )
     if not found.has_default_storage:
-        return f"context {found.context} has no default StorageClass, so the results would have no volume: mark one"
+        return (
+            f"context {found.context} has no default StorageClass, so the results would have no volume:"
+            " `kubectl annotate storageclass NAME storageclass.kubernetes.io/is-default-class=true`"
+        )
     if images is None:
         return (
             "that cluster does not see the images of this machine. Push them to a registry that it may pull from and"

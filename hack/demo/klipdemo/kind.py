@@ -109,12 +109,16 @@ def _answers(kind: str, name: str, kubeconfig: Path, tools: Path) -> bool:
             # A node that was stopped with its engine is not always started with it again.
             _run("docker", "start", *_run(kind, "get", "nodes", "--name", name).split())
             _run(kind, "export", "kubeconfig", "--name", name, "--kubeconfig", str(kubeconfig))
-            Shell(kubeconfig, tools, "default").kubectl("get", "--raw", "/readyz")
-            return True
+            shell = Shell(kubeconfig, tools, "default")
+            shell.kubectl("get", "--raw", "/readyz")
+            # The last thing that `kind create` makes: without it the node may be tainted and without a network.
+            if shell.items("storageclasses"):
+                return True
         except (ClusterError, CommandFailed):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(1)
+            pass  # asked again until the deadline
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(1)
 
 
 def _run(*command: str, shown: bool = False, environment: dict[str, str] | None = None) -> str:
