@@ -6,7 +6,16 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# auto (kind where a Docker engine answers, else local), local, kind or current.
 CLUSTER ?= auto
+# Where the images were pushed to, PREFIX of PREFIX/klipstream-operator:TAG; those of build/images where empty.
+IMAGES ?=
+TAG ?= dev
+export TAG
+ON_KIND := $(filter kind,$(CLUSTER))
+# Three at a time: most tests wait for a cluster more than they compute, and each process has an API server of its own.
+PYTEST := $(BIN)/pytest -q $(if $(ON_KIND),--cluster kind -m "not node or kind",-n 3 --dist loadgroup)
+TEST_PACKAGES := $(VENV)/installed $(if $(ON_KIND),$(VENV)/kind)
 export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help
@@ -24,6 +33,11 @@ $(VENV)/installed: requirements/dev.txt pyproject.toml
 .PHONY: venv
 venv: $(VENV)/installed ## Install the locked Python packages into .venv
 
+# GPL, so only where it is asked for, and only for tests.
+$(VENV)/kind: requirements/kind.txt $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/kind.txt
+	@touch $@
+
 .PHONY: lock
 lock: venv ## Lock the dependencies again (requirements/*.txt)
 	hack/lock.sh $(BIN)/uv
@@ -36,7 +50,7 @@ cluster-binaries: venv ## Build the Kubernetes components, once (about 6 minutes
 
 .PHONY: demo
 demo: venv ## The main job on a real cluster: install everything, analyse 8 videos, check the results
-	$(BIN)/python -m klipdemo up --cluster $(CLUSTER)
+	$(BIN)/python -m klipdemo up --cluster $(CLUSTER) --images "$(IMAGES)" --tag "$(TAG)"
 
 .PHONY: demo-down
 demo-down: venv ## Remove everything that the demo made
@@ -49,6 +63,10 @@ run: venv ## The operator on this machine against the cluster "dev"
 .PHONY: images
 images: venv ## Build the images into build/images
 	hack/images/build.sh
+
+.PHONY: push
+push: venv ## Build and push the images: make push IMAGES=registry.example.com/team [TAG=dev]
+	hack/images/push.sh "$(IMAGES)"
 
 # --- generated files -------------------------------------------------------------------------------------------
 
@@ -74,16 +92,16 @@ unit: venv ## The pure tests
 	$(BIN)/pytest -q tests/unit
 
 .PHONY: integration
-integration: cluster-binaries ## Tests against a real API server
-	$(BIN)/pytest -q tests/integration
+integration: cluster-binaries $(TEST_PACKAGES) ## Tests against a real API server
+	$(PYTEST) tests/integration
 
 .PHONY: e2e
-e2e: cluster-binaries ## End-to-end suites on the real node: make e2e [SUITE=name]
-	$(BIN)/pytest -q tests/e2e $(if $(SUITE),-k $(SUITE))
+e2e: cluster-binaries $(TEST_PACKAGES) ## End-to-end suites on the real node: make e2e [SUITE=name]
+	$(BIN)/pytest -q -s $(if $(ON_KIND),--cluster kind) tests/e2e $(if $(SUITE),-k $(SUITE))
 
 .PHONY: test
-test: lint cluster-binaries ## Everything that CI checks
-	$(BIN)/pytest -q -n 3 --dist loadgroup tests/unit tests/integration tests/e2e
+test: lint cluster-binaries $(TEST_PACKAGES) ## Everything that CI checks; CLUSTER=kind for the API server of kind
+	$(PYTEST) tests/unit tests/integration tests/e2e
 
 .PHONY: bench
 bench: cluster-binaries ## Benchmarks: make bench [SUITE=admission]

@@ -11,3 +11,5 @@ lock() {
 lock dev --extra operator --extra pipeline --extra test --extra lint
 lock operator --extra operator
 lock pipeline --extra pipeline
+# Installed on top of dev, so of the same versions.
+lock kind --extra kind --constraint requirements/dev.txt

@@ -7,12 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from klipcluster import Cluster, Running
 from klipcluster.tools import tools_folder
+from klipdemo import kind
 
 ROOT = Path(__file__).resolve().parent.parent
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cluster", default="local", choices=["local", "kind"], help="where the shared API server runs")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -24,13 +30,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def control_plane() -> Iterator[Running]:
-    """A real API server, etcd and controller manager with an audit log; no node."""
+def control_plane(request: pytest.FixtureRequest) -> Iterator[Running]:
+    """A real API server, etcd and controller manager with an audit log; no node. With --cluster kind: kind's."""
+    if request.config.getoption("cluster") == "kind":
+        yield _in_kind(request)
+        return
     cluster = Cluster(f"test-{os.getpid()}")
     try:
         yield cluster.up(control_plane_only=True, audit=True)
     finally:
         cluster.down()
+
+
+def _in_kind(request: pytest.FixtureRequest) -> Running:
+    """pytest-kind's cluster. Its node takes no pods, since the fake kubelet plays them; it writes no audit log."""
+    options = request.config.option
+    options.cluster_name = "klipstream-test"
+    options.kind_bin, options.kind_kubectl_bin = kind.program(), str(tools_folder() / "kubectl")
+    options.kubeconfig = str(ROOT / ".pytest-kind" / options.cluster_name / "kubeconfig")
+    cluster = request.getfixturevalue("kind_cluster")
+    # The fake kubelet plays every pod that is Pending, so kind's own are waited for.
+    cluster.kubectl("wait", "pods", "--all", "--all-namespaces", "--for=condition=Ready", "--timeout=180s")
+    cluster.kubectl("cordon", f"{cluster.name}-control-plane")
+    server = yaml.safe_load(cluster.kubeconfig_path.read_text())["clusters"][0]["cluster"]["server"]
+    return Running(cluster.name, cluster.kubeconfig_path, server, control_plane_only=True, audit_log=None)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Build the images as OCI archives into build/images: with docker where an engine answers, else with buildah.
 #
-# Without a registry the base image is made of Debian's own packages (Python 3.11), once, and kept in the cache.
+# PYTHON_BASE names another base image, such as a mirror's, and TAG another tag than dev.
+# Without PYTHON_BASE, buildah's base image is made of Debian's own packages (Python 3.11), once, kept in the cache.
 # The machine's pip settings and certificate authorities are used during the build and never stay in an image.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -9,21 +10,27 @@ cd "$(dirname "$0")/../.."
 tag=${TAG:-dev}
 output=build/images
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/klipstream
-base=localhost/klipstream-python-base:bookworm
+base=${PYTHON_BASE:-localhost/klipstream-python-base:bookworm}
 components=(operator pipeline)
 mkdir -p "$output" "$cache"
+
+# macOS has shasum instead.
+command -v sha256sum >/dev/null || sha256sum() { shasum -a 256 "$@"; }
 
 say() { printf 'images: %s\n' "$*" >&2; }
 
 inputs_of() {
   local component=$1
-  { cat "$component/Dockerfile" "requirements/$component.txt" .dockerignore "$0"
+  { echo "${PYTHON_BASE:-}"
+    cat "$component/Dockerfile" "requirements/$component.txt" .dockerignore "$0"
     find api/src kube/src queueing/src results/src operator/src pipeline/src -name '*.py' -print0 | sort -z | xargs -0 sha256sum
   } | sha256sum | cut -c1-16
 }
 
 with_docker() {
-  docker build --quiet -f "$1/Dockerfile" -t "localhost/klipstream-$1:$tag" . >/dev/null
+  # Attestations would make an index of each image, which an import into a node does not need.
+  BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build --quiet ${PYTHON_BASE:+--build-arg "PYTHON_BASE=$PYTHON_BASE"} \
+    -f "$1/Dockerfile" -t "localhost/klipstream-$1:$tag" . >/dev/null
   docker save -o "$output/$1.tar" "localhost/klipstream-$1:$tag"
 }
 
@@ -41,6 +48,7 @@ export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
 buildah_() { buildah --root "$cache/containers" --runroot "$cache/containers-run" "$@"; }
 
 make_base() {
+  [ -z "${PYTHON_BASE:-}" ] || return 0
   buildah_ inspect --type image "$base" >/dev/null 2>&1 && return
   say "making the base image from Debian's packages"
   local tarball=$cache/base-$$.tar container
@@ -76,6 +84,7 @@ for component in "${components[@]}"; do
     say "klipstream-$component:$tag is up to date"
     continue
   fi
+  rm -f "$output/$component.inputs"  # an archive that is written only in part is not taken for a whole one
   if docker info >/dev/null 2>&1; then
     with_docker "$component"
   else

@@ -14,6 +14,7 @@ from klipfake.world import World
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", "docs/user-guide.md", "docs/operations.md"]
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+VARIABLES = set(re.findall(r"^([A-Z]+) \?=", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def commands(page: str) -> list[str]:
@@ -41,8 +42,9 @@ def test_every_command_of_the_page_works(page: str, world: World, control_plane)
                 run("kubectl", "--namespace", world.namespace, *rest)
             case ["helm", *rest]:
                 run("helm", *rest, "--dry-run=client")
-            case ["make", target]:
+            case ["make", target, *settings]:
                 assert target in TARGETS, f"{page}: there is no target {target}"
+                assert {setting.split("=")[0] for setting in settings} <= VARIABLES, f"{page}: {line}"
             case [".venv/bin/python", "-m", "klipcluster", *rest]:
                 cluster = " ".join(rest)
                 assert re.fullmatch(r"--name dev (up --control-plane-only|down)", cluster), cluster

@@ -22,7 +22,7 @@ def tools_folder() -> Path:
     """Folder that holds kubectl and helm, filled first if need be."""
     folder = cache_folder() / "tools-v37-2.0.0"
     if not (folder / "helm").exists() or not (folder / "kubectl").exists():
-        if platform.machine() != "x86_64":
+        if (sys.platform, platform.machine()) != ("linux", "x86_64"):
             return _tools_of_the_machine()
         folder.mkdir(parents=True, exist_ok=True)
         _fetch(folder)
@@ -30,13 +30,15 @@ def tools_folder() -> Path:
 
 
 def _tools_of_the_machine() -> Path:
-    """The wheel holds programs for x86_64 only: elsewhere a folder of links to those on PATH."""
+    """The wheel holds programs for Linux on x86_64 only: elsewhere a folder of links to those on PATH."""
     folder = cache_folder() / "tools-of-the-machine"
     folder.mkdir(parents=True, exist_ok=True)
     for tool in ("helm", "kubectl"):
         there = shutil.which(tool)
         if there is None:
-            raise ClusterError(f"{tool} is missing, and the wheel that holds it is for x86_64 only: put it on PATH")
+            raise ClusterError(
+                f"{tool} is missing, and the wheel that holds it is for Linux on x86_64 only: put it on PATH"
+            )
         link = folder / tool
         if Path(there).absolute() != link:
             link.unlink(missing_ok=True)

@@ -1,99 +1,106 @@
 """Which cluster the demo runs on: the local node, kind, or the current kubectl context."""
 
-import shutil
-import subprocess
+import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from klipcluster import Cluster, ClusterError
 from klipcluster.tools import tools_folder
+from klipdemo import current, images, kind
+from klipdemo.images import Images
 from klipdemo.shell import Shell
 
 NAME = "klipstream-demo"
 NAMESPACE = "klipstream"
-IMAGES = Path("build/images")
-COMPONENTS = ("operator", "pipeline")
+RELEASE = "klipstream"
+KINDS = ("local", "kind", "current")
+KIND_FOLDER = Path("build/kind")
 
 
 @dataclass(frozen=True)
 class Place:
-    """A cluster that is up and holds the images."""
+    """A cluster that is up and has the images, or can pull them."""
 
     kind: str
     shell: Shell
+    images: Images
     results_folder: Path | None
     """A folder of this machine for the results volume; None where the cluster provides volumes."""
+    look_around: str
+    """The command after which the user's kubectl talks to it."""
 
 
 def choose(asked: str) -> str:
-    """local, kind or current; `auto` takes kind where a Docker engine answers."""
+    """local, kind or current; `auto` takes kind where a Docker engine answers, never somebody's own cluster."""
     if asked == "auto":
-        return "kind" if shutil.which("kind") and _docker_answers() else "local"
-    if asked not in ("local", "kind", "current"):
-        raise ClusterError(f"CLUSTER={asked}: use auto, local, kind or current")
+        return "kind" if kind.engine_answers() else "local"
     return asked
 
 
-def bring_up(kind: str) -> Place:
-    """Bring the cluster up and load the images. Raises ClusterError."""
-    if kind == "kind":
-        if NAME not in _output("kind", "get", "clusters").split():
-            _output("kind", "create", "cluster", "--name", NAME)
-        _load(
-            lambda archive: _output("kind", "load", "image-archive", str(archive), "--name", NAME), Path("build/kind")
+def bring_up(where: str, named: Images | None, say: Callable[[str], None]) -> Place:
+    """Bring the cluster up with the images in it; `named` are those that the user named. Raises ClusterError."""
+    tools = tools_folder()
+    if where == "current":
+        return _current(named, tools)
+    # Before minutes are spent on images:
+    if where == "kind":
+        kind.program()
+    elif sys.platform != "linux" or os.geteuid() != 0:
+        raise ClusterError(
+            "the local node needs Linux and root: start Docker for CLUSTER=kind, run as root, or use CLUSTER=current"
         )
-        kubeconfig = Path("build/kind/kubeconfig")
-        kubeconfig.write_text(_output("kind", "get", "kubeconfig", "--name", NAME))
-        return Place(kind, Shell(kubeconfig.resolve(), tools_folder(), NAMESPACE), None)
-    if kind == "current":
-        shell = Shell(None, tools_folder(), NAMESPACE)
-        context = shell.kubectl("config", "current-context").strip()
-        if not sys.stdin.isatty():
-            raise ClusterError("CLUSTER=current asks before it installs anything: run it in a terminal")
-        if input(f"Install the demo into context {context}, namespace {NAMESPACE}? [y/N] ").lower() != "y":
-            raise ClusterError("not confirmed: nothing was installed")
-        return Place(kind, shell, None)
+    wanted = named or Images()
+    if wanted.built_here:
+        say("building the images")
+        images.build(wanted)
+    say(f"bringing the cluster up ({where})")
+    return _kind(wanted, tools) if where == "kind" else _local(wanted, tools)
+
+
+def take_down(asked: str) -> str:
+    """Remove the cluster, or, on somebody's own cluster, what the demo installed there; what is left to say."""
+    if asked == "current":
+        shell, found = current.look(tools_folder(), NAMESPACE)
+        return current.remove(shell, found, RELEASE)
+    # Without a choice both go: the engine may have been started or stopped since.
+    if asked in ("auto", "local"):
+        Cluster(NAME).down()
+    if asked in ("auto", "kind"):
+        kind.down(NAME, KIND_FOLDER)
+    return ""
+
+
+def _local(wanted: Images, tools: Path) -> Place:
     cluster = Cluster(NAME)
     running = cluster.up()
-    _load(cluster.load_image, cluster.folder)
+    if wanted.built_here:
+        images.load(cluster.load_image, cluster.folder, NAME)
     results = cluster.folder / "results"
     results.mkdir(exist_ok=True)
     results.chmod(0o1777)
-    return Place(kind, Shell(running.kubeconfig, tools_folder(), NAMESPACE), results)
+    shell = Shell(running.kubeconfig, tools, NAMESPACE)
+    return Place("local", shell, wanted, results, f"eval $(.venv/bin/python -m klipcluster --name {NAME} env)")
 
 
-def take_down(kind: str) -> None:
-    """Remove the cluster, or, on somebody's own cluster, what the demo installed there."""
-    if kind == "kind":
-        _output("kind", "delete", "cluster", "--name", NAME)
-    elif kind == "current":
-        shell = Shell(None, tools_folder(), NAMESPACE)
-        shell.kubectl("delete", "analysisjobs", "--all", "--ignore-not-found")
-        shell.helm("uninstall", "klipstream", "--ignore-not-found")
-        shell.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
-    else:
-        Cluster(NAME).down()
+def _kind(wanted: Images, tools: Path) -> Place:
+    kubeconfig = kind.up(NAME, KIND_FOLDER, tools)
+    shell = Shell(kubeconfig, tools, NAMESPACE)
+    if wanted.built_here:
+        # A cluster that was deleted and made again has the same name and none of the images.
+        uid = shell.kubectl("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")
+        images.load(lambda archive: kind.load_image(NAME, archive), KIND_FOLDER, uid)
+    return Place("kind", shell, wanted, None, f"export KUBECONFIG={kubeconfig} PATH={tools}:$PATH")
 
 
-def _load(load: object, marks: Path) -> None:
-    """Load the images that changed since they were loaded last."""
-    assert callable(load)
-    marks.mkdir(parents=True, exist_ok=True)
-    for component in COMPONENTS:
-        inputs = (IMAGES / f"{component}.inputs").read_text()
-        mark = marks / f"loaded-{component}"
-        if not mark.exists() or mark.read_text() != inputs:
-            load(IMAGES / f"{component}.tar")
-            mark.write_text(inputs)
-
-
-def _docker_answers() -> bool:
-    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
-
-
-def _output(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise ClusterError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
-    return done.stdout
+def _current(named: Images | None, tools: Path) -> Place:
+    shell, found = current.look(tools, NAMESPACE)
+    problem = current.objection(found, named)
+    if problem is not None or named is None:
+        raise ClusterError(problem or "no images")
+    current.agree(
+        f"Install the demo ({named.name('operator')}, {named.name('pipeline')}) into context {found.context}"
+        f" ({found.server}), namespace {NAMESPACE}?"
+    )
+    return Place("current", shell, named, None, f"kubectl config use-context {found.context}")

@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
-from klipdemo.clusters import Place
+from klipdemo.clusters import RELEASE, Place
+from klipdemo.current import LABEL
+from klipdemo.images import Images
+from klipdemo.rollout import wait_until_available
 from klipdemo.shell import Shell
 
-RELEASE = "klipstream"
 EXAMPLES = Path("examples/demo")
 LIMIT = 2
 SMALL_WORKER = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
@@ -14,15 +16,21 @@ SMALL_WORKER = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memo
 
 def install_chart(place: Place) -> None:
     """Install or upgrade the chart with a paused queue of two slots, and wait for the operator."""
-    shell = place.shell
+    shell, images = place.shell, place.images
     shell.kubectl("apply", "-f", "-", stdin=_namespace(shell.namespace))
     if place.results_folder is not None:
         shell.kubectl("apply", "-f", "-", stdin=_volume(place.results_folder, shell.namespace))
     # On a machine of our own the claim can be mounted by the operator as well, since everything runs on one node.
     archive = True if place.results_folder is not None else "auto"
     values = {
-        "operator": {"image": {"tag": "dev"}, "replicas": 1, "archiveLogs": archive},
-        "worker": {"image": {"tag": "dev"}, "resources": SMALL_WORKER},
+        "operator": {
+            "image": _image(images, "operator"),
+            "replicas": 1,
+            "archiveLogs": archive,
+            # On somebody's own cluster no right and no eye beyond the demo's namespace.
+            "namespaces": [shell.namespace] if place.kind == "current" else [],
+        },
+        "worker": {"image": _image(images, "pipeline"), "resources": SMALL_WORKER},
         "defaultQueue": {"mode": "Paused", "maxConcurrentJobs": LIMIT},
         "results": {
             "persistence": {"storageClassName": "-" if place.results_folder is not None else "", "size": "1Gi"}
@@ -31,14 +39,15 @@ def install_chart(place: Place) -> None:
     shell.helm("upgrade", "--install", RELEASE, "charts/klipstream", "--set-json", *_set_json(values))
     # The image keeps its tag between two demos, so a changed one needs new pods.
     shell.kubectl("rollout", "restart", "deployment/klipstream-operator")
-    shell.kubectl("rollout", "status", "deployment/klipstream-operator", "--timeout=120s")
+    wait_until_available(shell, "klipstream-operator")
 
 
-def serve_videos(shell: Shell, seed: int) -> dict[str, list[float]]:
+def serve_videos(place: Place, seed: int) -> dict[str, list[float]]:
     """Serve eight generated videos; the loud moments of each in seconds."""
-    manifest = (EXAMPLES / "videos.yaml").read_text().replace('--seed, "1"', f'--seed, "{seed}"')
+    shell = place.shell
+    manifest = place.images.put_into((EXAMPLES / "videos.yaml").read_text()).replace('--seed, "1"', f'--seed, "{seed}"')
     shell.kubectl("apply", "-f", "-", stdin=manifest)
-    shell.kubectl("rollout", "status", "deployment/demo-videos", "--timeout=120s")
+    wait_until_available(shell, "demo-videos")
     path = f"/api/v1/namespaces/{shell.namespace}/services/demo-videos:http/proxy/truth.json"
     truth: dict[str, list[float]] = json.loads(shell.kubectl("get", "--raw", path))
     return truth
@@ -51,12 +60,21 @@ def submit_jobs(shell: Shell) -> None:
     shell.kubectl("apply", "-f", str(EXAMPLES / "jobs.yaml"))
 
 
+def results_reader(images: Images) -> str:
+    """The manifest of a pod that prints the results."""
+    return images.put_into((EXAMPLES / "show-results.yaml").read_text())
+
+
+def _image(images: Images, component: str) -> dict[str, str]:
+    return {"repository": images.repository(component), "tag": images.tag}
+
+
 def _set_json(values: dict[str, object]) -> list[str]:
     return [",".join(f"{key}={json.dumps(value)}" for key, value in values.items())]
 
 
 def _namespace(name: str) -> str:
-    return json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    return json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": LABEL}})
 
 
 def _volume(folder: Path, namespace: str) -> str:

@@ -16,8 +16,11 @@ class CommandFailed(Exception):
 class Shell:
     """Runs kubectl and helm against one cluster, in one namespace."""
 
-    def __init__(self, kubeconfig: Path | None, tools: Path | None, namespace: str) -> None:
+    def __init__(self, kubeconfig: Path | None, tools: Path | None, namespace: str, context: str | None = None) -> None:
+        """Without a kubeconfig the user's own, and in it the named context, whatever becomes the current one."""
         self.namespace = namespace
+        self._kubectl = ["kubectl", *(["--context", context] if context else []), "--namespace", namespace]
+        self._helm = ["helm", *(["--kube-context", context] if context else []), "--namespace", namespace]
         self._environment = dict(os.environ)
         if kubeconfig is not None:
             self._environment["KUBECONFIG"] = str(kubeconfig)
@@ -26,11 +29,11 @@ class Shell:
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl; its output. Raises CommandFailed."""
-        return self._run(["kubectl", "--namespace", self.namespace, *arguments], stdin)
+        return self._run([*self._kubectl, *arguments], stdin)
 
     def helm(self, *arguments: str) -> str:
         """Run helm; its output. Raises CommandFailed."""
-        return self._run(["helm", "--namespace", self.namespace, *arguments], None)
+        return self._run([*self._helm, *arguments], None)
 
     def items(self, *arguments: str) -> list[dict[str, Any]]:
         """`kubectl get ... -o json`, the items."""
@@ -38,7 +41,7 @@ class Shell:
 
     def watch(self, on_object: Callable[[dict[str, Any]], None], *arguments: str) -> "subprocess.Popen[str]":
         """Follow `kubectl get --watch -o json` in a thread; the process, for the caller to end."""
-        command = ["kubectl", "--namespace", self.namespace, "get", *arguments, "--watch", "-o", "json"]
+        command = [*self._kubectl, "get", *arguments, "--watch", "-o", "json"]
         process = subprocess.Popen(command, env=self._environment, stdout=subprocess.PIPE, text=True)
         threading.Thread(target=_follow, args=(process, on_object), daemon=True).start()
         return process
