@@ -129,3 +129,16 @@ def test_a_success_names_where_the_results_are() -> None:
     status = statuses.succeeded(job(running()), QUEUE, pod("Succeeded", termination=Termination(0, "", message)), NOW)
     assert status.result_url == "s3://bucket/x.json"
     assert status.finished_at == NOW
+
+
+NO_ROOM = {
+    "type": "CapacityAvailable", "status": "False", "reason": "InsufficientCpu", "message": "No node has room.",
+    "lastTransitionTime": "2026-01-02T03:02:00Z",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_an_attempt_that_ends_before_it_counts_as_running_had_a_node_all_the_same(code: int) -> None:
+    decided = step(job(running("Starting", conditions=[NO_ROOM])), {1}, view(kube_job(), ended(code)))
+    assert isinstance(decided, WriteStatus)
+    assert {c.status for c in decided.status.conditions if c.type == "CapacityAvailable"} == {"True"}

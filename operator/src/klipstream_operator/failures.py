@@ -3,10 +3,12 @@
 import hashlib
 import json
 import re
+import signal
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from klipstream_api import FailureClass
+from klipstream_api import FailureClass, names
 from klipstream_operator.workload import AttemptView, PodView, Termination, Waiting
 
 INFRASTRUCTURE_LOSSES_AT_MOST = 10
@@ -20,11 +22,14 @@ class Failure:
     reason: str
     message: str
     exit_code: int | None = None
+    node_name: str = ""
+    """The node that the message may name, always as "node NAME"."""
 
     @property
     def fingerprint(self) -> str:
-        """Equal failures share it: class, reason and message without numbers, ids and addresses."""
-        normal = re.sub(r"https?://\S+|[0-9a-f]{8,}|\d+", "#", self.message.lower())
+        """Equal failures share it: class, reason and message without the node, numbers, ids and addresses."""
+        message = self.message.lower().replace(f"node {self.node_name.lower()}", "node")
+        normal = re.sub(r"https?://\S+|[0-9a-f]{8,}|\d+", "#", message)
         return hashlib.sha256(f"{self.failure_class}|{self.reason}|{normal}".encode()).hexdigest()[:16]
 
 
@@ -59,81 +64,147 @@ def worker_report(termination: Termination | None) -> WorkerReport:
 
 def classify(attempt: AttemptView) -> Failure:
     """Class of an attempt that is over and did not succeed."""
-    pod = attempt.ended_pod
+    job, pod = attempt.job, attempt.ended_pod
     if pod is not None:
-        return _classify_pod(pod)
-    if attempt.job is not None and attempt.job.failed:
-        reason = attempt.job.conditions["Failed"]
-        if reason == "DeadlineExceeded":
-            return Failure(FailureClass.TIMEOUT, "DeadlineExceeded", "The attempt ran into its time limit.")
-        return Failure(
-            FailureClass.INFRASTRUCTURE,
-            "PodDeleted",
-            "The worker's pod was deleted before it ended; no retry is used up.",
-        )
-    if attempt.job is not None and attempt.job.suspended:
-        return Failure(
-            FailureClass.INFRASTRUCTURE,
-            "JobSuspended",
-            "The attempt's Kubernetes Job was suspended by somebody else; no retry is used up.",
-        )
-    return Failure(
-        FailureClass.INFRASTRUCTURE,
-        "JobDeleted",
-        "The attempt's Kubernetes Job was deleted; no retry is used up.",
-    )
+        failure = _classify_pod(pod)
+        if failure.reason == "PodDeleted" and job is not None and job.suspend:
+            return _infrastructure(pod, "JobSuspended", "The attempt's Kubernetes Job was suspended by somebody else.")
+        return failure
+    if job is not None and job.failed and job.conditions["Failed"] == "DeadlineExceeded":
+        return Failure(FailureClass.TIMEOUT, "DeadlineExceeded", "The attempt ran into its time limit.")
+    if job is not None and job.failed:
+        return _infrastructure(None, "PodDeleted", "The worker's pod was deleted before it ended.")
+    if job is not None and job.suspended:
+        return _infrastructure(None, "JobSuspended", "The attempt's Kubernetes Job was suspended by somebody else.")
+    return _infrastructure(None, "JobDeleted", "The attempt's Kubernetes Job was deleted.")
 
 
 def _classify_pod(pod: PodView) -> Failure:
-    """The rules in the order in which they win."""
-    ended = pod.termination
-    exit_code = None if ended is None else ended.exit_code
-    if pod.disruption is not None:
-        return Failure(
-            FailureClass.INFRASTRUCTURE,
-            pod.disruption,
-            f"The pod was disrupted on node {pod.node_name or '(none)'}: {pod.message or pod.disruption}."
-            " No retry is used up.",
-            exit_code,
-        )
+    """The rules in the order in which they win: from outside, from the kubelet, from the containers themselves."""
+    ended = pod.culprit
+    if pod.disruption is not None and not _ended_before(ended, pod.disrupted_at):
+        return _disrupted(pod)
     if pod.reason == "DeadlineExceeded":
-        return Failure(
-            FailureClass.TIMEOUT,
-            "DeadlineExceeded",
-            "The attempt ran longer than its timeoutSeconds.",
-            exit_code,
-        )
-    if pod.reason == "Evicted":
-        return Failure(
-            FailureClass.DISK_FULL, "Evicted", pod.message[:1024] or "The kubelet evicted the pod.", exit_code
-        )
-    if pod.reason in ("NodeLost", "NodeShutdown", "Terminated", "NodeAffinity", "UnexpectedAdmissionError"):
-        return Failure(FailureClass.INFRASTRUCTURE, pod.reason, pod.message[:1024] or "The node went away.", exit_code)
+        return _timed_out(pod)
+    if pod.reason == "Evicted" and not any(said in pod.message for said in _NODE_PRESSURE):
+        message = f"{pod.message.strip() or 'The pod used more disk than it may.'} {_DISK_REMEDY}"
+        return Failure(FailureClass.DISK_FULL, "Evicted", message, _exit_code(ended), pod.node_name)
+    if pod.reason:
+        return _infrastructure(pod, pod.reason, f"Node {pod.node_name} gave the pod up: {pod.message.strip()}")
+    if ended is None and pod.deletion_requested_at is not None:
+        return _infrastructure(pod, "PodDeleted", "The worker's pod was deleted before it ran.")
     if ended is None:
-        return Failure(
-            FailureClass.INFRASTRUCTURE,
-            "NeverStarted",
-            pod.message[:1024] or "The pod ended before its worker container ran; no retry is used up.",
-        )
+        return _infrastructure(pod, "NeverStarted", "The pod ended before its worker container ran.")
+    if ended.reason in _LOST_TRACK:
+        what = f"Node {pod.node_name} restarted or lost container {ended.container}: {ended.message or ended.reason}."
+        return _infrastructure(pod, "ContainerLost", what)
     if ended.reason == "OOMKilled":
-        return Failure(
-            FailureClass.OUT_OF_MEMORY,
-            "OOMKilled",
-            "The worker used more memory than its limit; raise the queue's or the job's memory.",
-            exit_code,
-        )
+        return Failure(FailureClass.OUT_OF_MEMORY, "OOMKilled", _oom_message(ended), ended.exit_code, pod.node_name)
     report = worker_report(ended)
-    if pod.deleted_at is not None and report.error_code is None and ended.exit_code in (137, 143):
-        return Failure(
-            FailureClass.INFRASTRUCTURE,
-            "PodDeleted",
-            "The worker's pod was deleted before it ended; no retry is used up.",
-            exit_code,
-        )
-    message = report.message or f"The worker exited with code {ended.exit_code}."
     if report.retryable is False:
-        return Failure(FailureClass.PERMANENT, report.error_code or "WorkerError", message, exit_code)
-    return Failure(FailureClass.TRANSIENT, report.error_code or ended.reason or "WorkerError", message, exit_code)
+        message = report.message or _exit_message(ended)
+        reason = report.error_code or "WorkerError"
+        return Failure(FailureClass.PERMANENT, reason, message, ended.exit_code, pod.node_name)
+    if pod.deletion_requested_at is not None and not _ended_before(ended, pod.deletion_requested_at):
+        return _infrastructure(pod, "PodDeleted", "The worker's pod was deleted before it ended.")
+    if ended.reason in _NOT_STARTED:
+        said = f"Container {ended.container} could not be started: {ended.message.strip()[:700].rstrip('.')}."
+        return Failure(FailureClass.TRANSIENT, "StartError", f"{said} {_RUNTIME}", ended.exit_code, pod.node_name)
+    reason = report.error_code or ended.reason or "WorkerError"
+    if ended.container != names.WORKER_CONTAINER:
+        reason = report.error_code or "ContainerFailed"
+    return Failure(
+        FailureClass.TRANSIENT, reason, report.message or _exit_message(ended), ended.exit_code, pod.node_name
+    )
+
+
+CLOCK_SKEW = timedelta(seconds=5)
+"""A node's clock may be that far behind the control plane's."""
+
+# Kubernetes 1.34, pkg/kubelet/eviction/helpers.go: a node that is short of something, against a pod that is over a
+# limit of its own. The former sets DisruptionTarget, but not on a pod that it does not even admit. The containers'
+# statuses tell nothing: those of an evicted pod may be gone, as if none had ever run.
+_NODE_PRESSURE = ("The node was low on resource", "The node had condition")
+_DISK_REMEDY = "Raise sizeLimit or ephemeral-storage in the queue's workerTemplate, or keep less on the pod's disk."
+_LOST_TRACK = frozenset({"ContainerStatusUnknown", "Unknown"})
+"""What the kubelet and containerd say of a container that was there before the node, or containerd, went down."""
+_NOT_STARTED = frozenset({"StartError", "ContainerCannotRun"})
+
+# Kubernetes 1.34: the reasons of DisruptionTarget (api/core/v1/types.go), and our own for a lost node.
+_DISRUPTIONS = {
+    "PreemptionByScheduler": "A pod of a higher PriorityClass took its place on node {node}. Give the queue's"
+    " workerTemplate a priorityClassName if that happens often.",
+    "DeletionByTaintManager": "Node {node} stopped answering or was closed (a NoExecute taint).",
+    "EvictionByEvictionAPI": "It was evicted from node {node}, as kubectl drain does.",
+    "DeletionByPodGC": "Node {node} was removed from the cluster.",
+    "NodeLost": "Node {node} did not answer.",
+}
+
+
+def _infrastructure(pod: PodView | None, reason: str, what: str) -> Failure:
+    """A loss that is not the worker's fault (design section 6)."""
+    exit_code, node_name = (None, "") if pod is None else (_exit_code(pod.culprit), pod.node_name)
+    message = f"{what[:980].rstrip()} No retry is used up."
+    return Failure(FailureClass.INFRASTRUCTURE, reason[:128], message, exit_code, node_name)
+
+
+def _disrupted(pod: PodView) -> Failure:
+    """Design section 6: DisruptionTarget is set by whoever ends a pod for reasons that are not the pod's own."""
+    assert pod.disruption is not None
+    said = (pod.message or pod.disruption_message).strip()
+    node = pod.node_name or "(none)"
+    known = _DISRUPTIONS.get(pod.disruption)
+    what = known.format(node=node) if known else f"The pod was ended on node {node}: {said or pod.disruption}"
+    return _infrastructure(pod, pod.disruption, what)
+
+
+def _timed_out(pod: PodView) -> Failure:
+    limit = "timeoutSeconds" if pod.deadline_seconds is None else f"timeoutSeconds ({pod.deadline_seconds} s)"
+    if not pod.never_ran:
+        message = (
+            f"The attempt ran longer than its {limit}. Raise it on the job or on the queue, or let the worker save"
+            " checkpoints so that the next attempt goes on from there."
+        )
+        return Failure(FailureClass.TIMEOUT, "DeadlineExceeded", message, _exit_code(pod.culprit), pod.node_name)
+    waited = "".join(f" Container {each.container}: {each.reason}." for each in pod.waiting)
+    message = (
+        f"The attempt's {limit} passed, and no container is known to have run on node {pod.node_name}.{waited}"
+        " Check the image, and that the volumes, Secrets and ConfigMaps of the queue's workerTemplate exist."
+    )
+    return Failure(FailureClass.TIMEOUT, "NeverStarted", message[:1024], None, pod.node_name)
+
+
+def _ended_before(ended: Termination | None, moment: datetime | None) -> bool:
+    """Whether a container had ended by itself before that moment."""
+    if ended is None or ended.finished_at is None or moment is None:
+        return False
+    return ended.finished_at + CLOCK_SKEW < moment
+
+
+def _exit_code(ended: Termination | None) -> int | None:
+    return None if ended is None else ended.exit_code
+
+
+def _oom_message(ended: Termination) -> str:
+    """The kubelet says OOMKilled too where a child process was killed, whatever the container then exited with."""
+    if ended.container == names.WORKER_CONTAINER:
+        return (
+            "The worker used more memory than its limit. Raise it on the job (spec.resources) or in the queue's"
+            " workerTemplate."
+        )
+    return f"Container {ended.container} used more memory than its limit. Raise it in the queue's workerTemplate."
+
+
+def _exit_message(ended: Termination) -> str:
+    """For a container that says nothing itself."""
+    who = "The worker" if ended.container == names.WORKER_CONTAINER else f"Container {ended.container}"
+    hint = "its log may say why"
+    if ended.exit_code == 128 + signal.SIGKILL:
+        hint = "something killed it: often memory, of the whole node or of a child process"
+    elif 128 < ended.exit_code < 128 + signal.NSIG:
+        with suppress(ValueError):
+            hint = f"signal {signal.Signals(ended.exit_code - 128).name} ended it; {hint}"
+    return f"{who} exited with code {ended.exit_code}; {hint}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,7 @@ def succeeded(job: AnalysisJob, queue: AnalysisQueue | None, pod: PodView | None
                 "updated_at": now,
             }
         )
+    job = _had_a_node(job, now)
     too_late = " The cancel came too late: the worker had ended by then." if job.spec.cancel else ""
     return _finished(
         job, Phase.SUCCEEDED, "Succeeded", f"The analysis is complete.{too_late}", now,
@@ -218,6 +219,8 @@ def replay_refused(job: AnalysisJob, now: datetime) -> AnalysisJobStatus:
 def failed(job: AnalysisJob, queue: AnalysisQueue | None, failure: Failure, now: datetime) -> AnalysisJobStatus:
     """The attempt failed: another one follows, or the job becomes a dead letter."""
     limits = limits_of(job, queue)
+    if failure.node_name:
+        job = _had_a_node(job, now)
     status = job.status
     attempts = _attempt_ended(job, now, failure)
     if failure.failure_class is FailureClass.INFRASTRUCTURE:
@@ -271,6 +274,12 @@ def _attempt_ended(job: AnalysisJob, now: datetime, failure: Failure | None) -> 
             entry = entry.model_copy(update=changes)
         ended.append(entry)
     return tuple(ended)
+
+
+def _had_a_node(job: AnalysisJob, now: datetime) -> AnalysisJob:
+    """An attempt may end before it counts as running; it had a node all the same."""
+    conditions = _no_longer(job.status.conditions, "CapacityAvailable", "Scheduled", now)
+    return job.model_copy(update={"status": job.status.model_copy(update={"conditions": conditions})})
 
 
 def _no_longer(conditions: tuple[Condition, ...], type_: str, reason: str, now: datetime) -> tuple[Condition, ...]:

@@ -1,7 +1,7 @@
 """What the operator needs to know of Kubernetes Jobs and pods, read from what the API server sent."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from klipstream_api import names
@@ -11,11 +11,15 @@ JsonObject = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Termination:
-    """How the worker container ended."""
+    """How a container ended."""
 
     exit_code: int
     reason: str
+    """The kubelet's word: Completed, Error, OOMKilled, StartError or ContainerStatusUnknown."""
     message: str
+    """What it wrote to its termination message, or what kept it from starting."""
+    container: str = names.WORKER_CONTAINER
+    finished_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class PodView:
     node_name: str
     running_since: datetime | None
     termination: Termination | None
+    """The worker container's end."""
     disruption: str | None
     """Reason of a true DisruptionTarget condition."""
     unschedulable: str | None
@@ -57,11 +62,27 @@ class PodView:
     """When it was given its node."""
     unschedulable_since: datetime | None = None
     """When the scheduler first found no node; its later tries do not move it."""
+    deletion_requested_at: datetime | None = None
+    """deleted_at less the grace period, which the deletionTimestamp includes."""
+    disruption_message: str = ""
+    disrupted_at: datetime | None = None
+    deadline_seconds: int | None = None
+    """activeDeadlineSeconds: the attempt's timeoutSeconds."""
+    failed_beside: Termination | None = None
+    """The first other container that failed: an init container, or one beside the worker."""
+    never_ran: bool = False
+    """No container got so far as to run."""
 
     @property
     def ended(self) -> bool:
         """Succeeded and Failed are final for a pod, so a stale view of them is still true."""
         return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def culprit(self) -> Termination | None:
+        """The container that made the pod fail; None where none failed by itself."""
+        worker = self.termination
+        return worker if worker is not None and worker.exit_code != 0 else self.failed_beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,16 +201,18 @@ def view_pod(obj: JsonObject) -> PodView | None:
     key = attempt_key(metadata)
     if key is None:
         return None
-    status = obj.get("status") or {}
+    spec, status = obj["spec"], obj.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions", ())}
     disruption = conditions.get("DisruptionTarget", {})
+    disrupted = disruption.get("status") == "True"
     scheduled = conditions.get("PodScheduled", {})
     changed_at = _time(scheduled.get("lastTransitionTime"))
     unschedulable = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
     containers = status.get("containerStatuses") or ()
     worker = next((c for c in containers if c["name"] == names.WORKER_CONTAINER), containers[0] if containers else {})
-    state = worker.get("state") or {}
-    ended = state.get("terminated")
+    deleted_at = _time(metadata.get("deletionTimestamp"))
+    grace = timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
+    started_at = ((worker.get("state") or {}).get("running") or {}).get("startedAt")
     return PodView(
         uid=metadata["uid"],
         name=metadata["name"],
@@ -201,20 +224,60 @@ def view_pod(obj: JsonObject) -> PodView | None:
         phase=status.get("phase", "Pending"),
         reason=status.get("reason", ""),
         message=status.get("message", ""),
-        deleted_at=_time(metadata.get("deletionTimestamp")),
-        node_name=obj["spec"].get("nodeName", ""),
-        running_since=_time((state.get("running") or {}).get("startedAt"))
+        deleted_at=deleted_at,
+        node_name=spec.get("nodeName", ""),
+        running_since=_time(started_at)
         or (_time(status.get("startTime")) if status.get("phase") == "Running" else None),
-        termination=None
-        if ended is None
-        else Termination(ended.get("exitCode", 0), ended.get("reason", ""), ended.get("message", "")),
-        disruption=disruption.get("reason", "DisruptionTarget") if disruption.get("status") == "True" else None,
+        termination=_termination(worker),
+        disruption=disruption.get("reason", "DisruptionTarget") if disrupted else None,
         unschedulable=scheduled.get("message", "") if unschedulable else None,
         waiting=_waiting(status),
         created_at=_time(metadata.get("creationTimestamp")),
         scheduled_at=changed_at if scheduled.get("status") == "True" else None,
         unschedulable_since=changed_at if unschedulable else None,
+        deletion_requested_at=None if deleted_at is None else deleted_at - grace,
+        disruption_message=disruption.get("message", "") if disrupted else "",
+        disrupted_at=_time(disruption.get("lastTransitionTime")) if disrupted else None,
+        deadline_seconds=spec.get("activeDeadlineSeconds"),
+        failed_beside=_failed_beside(spec, status, worker),
+        never_ran=not any(_has_run(c) for c in (*(status.get("initContainerStatuses") or ()), *containers)),
     )
+
+
+def _termination(container: JsonObject) -> Termination | None:
+    ended = (container.get("state") or {}).get("terminated")
+    if ended is None:
+        return None
+    return Termination(
+        exit_code=ended.get("exitCode", 0),
+        reason=ended.get("reason", ""),
+        message=ended.get("message", ""),
+        container=container["name"],
+        finished_at=_time(ended.get("finishedAt")),
+    )
+
+
+def _failed_beside(spec: JsonObject, status: JsonObject, worker: JsonObject) -> Termination | None:
+    """A sidecar, an init container that is always restarted, never decides how a pod ends."""
+    sidecars = {c["name"] for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"}
+    inits = [c for c in status.get("initContainerStatuses") or () if c["name"] not in sidecars]
+    others = [c for c in status.get("containerStatuses") or () if c is not worker]
+    ends = (_termination(container) for container in (*inits, *others))
+    return next((ended for ended in ends if ended is not None and ended.exit_code != 0), None)
+
+
+def _has_run(container: JsonObject) -> bool:
+    state = container.get("state") or {}
+    return "running" in state or _ran(state) or _ran(container.get("lastState") or {})
+
+
+def _ran(state: JsonObject) -> bool:
+    ended = state.get("terminated")
+    return ended is not None and ended.get("reason") not in _SHOWN_AS_TERMINATED
+
+
+_SHOWN_AS_TERMINATED = frozenset({"StartError", "ContainerCannotRun", "ContainerStatusUnknown"})
+"""Containers that could not be started, or that the kubelet knows nothing of."""
 
 
 def _waiting(status: JsonObject) -> tuple[Waiting, ...]:

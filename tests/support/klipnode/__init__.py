@@ -1,0 +1,1 @@
+"""The operator against a real node, seen through the API server: for end-to-end suites."""
