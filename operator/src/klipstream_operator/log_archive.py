@@ -18,6 +18,7 @@ from klipstream_operator.log_store import LogStore, LogStoreError, Place, Unusab
 from klipstream_operator.status_writer import StatusWriter
 from klipstream_operator.store import QueueKey, Store, queue_key
 from klipstream_operator.transitions import Transition
+from klipstream_operator.work_queue import WorkQueue
 from klipstream_operator.workload import AttemptView, PodView
 
 log = logging.getLogger(__name__)
@@ -104,9 +105,7 @@ class LogArchive:
     store: Store
     writer: StatusWriter
     logs: LogStore
-    _waiting: dict[str, None] = field(default_factory=dict)
-    _busy: set[str] = field(default_factory=set)
-    _some: asyncio.Event = field(default_factory=asyncio.Event)
+    _work_queue: WorkQueue = field(default_factory=WorkQueue)
     _memories: dict[str, defaultdict[int, _Memory]] = field(default_factory=dict)
     """By uid and attempt."""
     _told: set[tuple[QueueKey, Place]] = field(default_factory=set)
@@ -115,8 +114,7 @@ class LogArchive:
     def look(self, uid: str) -> None:
         """Look at an AnalysisJob soon, if there may be a log to archive; called for every change."""
         if self._candidates(uid):
-            self._waiting[uid] = None
-            self._some.set()
+            self._work_queue.add(uid)
 
     async def run(self) -> None:
         """Never returns."""
@@ -126,20 +124,9 @@ class LogArchive:
 
     async def _work(self) -> None:
         while True:
-            uid = next((uid for uid in self._waiting if uid not in self._busy), None)
-            if uid is None:
-                self._some.clear()
-                await self._some.wait()
-                continue
-            del self._waiting[uid]
-            self._busy.add(uid)
-            try:
+            async with self._work_queue.next() as uid:
                 for attempt, pod in self._candidates(uid):
                     await self._archive_guarded(uid, attempt, pod)
-            finally:
-                self._busy.discard(uid)
-                if uid in self._waiting:
-                    self._some.set()
 
     def _candidates(self, uid: str) -> list[tuple[int, PodView]]:
         """Attempts whose log is to be archived now; for those of later a timer is set."""

@@ -29,6 +29,7 @@ from klipstream_operator.status_writer import ANALYSIS_JOBS, StatusWriter
 from klipstream_operator.store import Store, queue_key
 from klipstream_operator.template_check import NOT_A_JOB
 from klipstream_operator.transitions import Transition
+from klipstream_operator.work_queue import WorkQueue
 from klipstream_operator.workload import AttemptView, view_job, view_pod
 
 log = logging.getLogger(__name__)
@@ -51,22 +52,19 @@ class Reconciler:
     contract: WorkerContract
     timed: Callable[[], AbstractContextManager[None]] = nullcontext
     """Entered around each look at an AnalysisJob."""
-    _waiting: dict[str, None] = field(default_factory=dict)
-    _busy: set[str] = field(default_factory=set)
+    _queue: WorkQueue = field(default_factory=WorkQueue)
     _failures: dict[str, int] = field(default_factory=dict)
     _timers: list[tuple[float, str]] = field(default_factory=list)
-    _some: asyncio.Event = field(default_factory=asyncio.Event)
     _timer_set: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def queue_length(self) -> int:
         """AnalysisJobs that wait to be looked at."""
-        return len(self._waiting)
+        return len(self._queue)
 
     def enqueue(self, uid: str) -> None:
         """Look at an AnalysisJob soon."""
-        self._waiting[uid] = None
-        self._some.set()
+        self._queue.add(uid)
 
     def enqueue_after(self, uid: str, seconds: float) -> None:
         """Look at an AnalysisJob after that many seconds."""
@@ -94,19 +92,8 @@ class Reconciler:
 
     async def _work(self) -> None:
         while True:
-            uid = next((uid for uid in self._waiting if uid not in self._busy), None)
-            if uid is None:
-                self._some.clear()
-                await self._some.wait()
-                continue
-            del self._waiting[uid]
-            self._busy.add(uid)
-            try:
+            async with self._queue.next() as uid:
                 await self._reconcile_guarded(uid)
-            finally:
-                self._busy.discard(uid)
-                if uid in self._waiting:
-                    self._some.set()
 
     async def _reconcile_guarded(self, uid: str) -> None:
         try:
