@@ -52,7 +52,7 @@ class Reconciler:
     contract: WorkerContract
     timed: Callable[[], AbstractContextManager[None]] = nullcontext
     """Entered around each look at an AnalysisJob."""
-    _queue: WorkQueue = field(default_factory=WorkQueue)
+    _work_queue: WorkQueue = field(default_factory=WorkQueue)
     _failures: dict[str, int] = field(default_factory=dict)
     _timers: list[tuple[float, str]] = field(default_factory=list)
     _timer_set: asyncio.Event = field(default_factory=asyncio.Event)
@@ -60,11 +60,11 @@ class Reconciler:
     @property
     def queue_length(self) -> int:
         """AnalysisJobs that wait to be looked at."""
-        return len(self._queue)
+        return len(self._work_queue)
 
     def enqueue(self, uid: str) -> None:
         """Look at an AnalysisJob soon."""
-        self._queue.add(uid)
+        self._work_queue.add(uid)
 
     def enqueue_after(self, uid: str, seconds: float) -> None:
         """Look at an AnalysisJob after that many seconds."""
@@ -92,7 +92,7 @@ class Reconciler:
 
     async def _work(self) -> None:
         while True:
-            async with self._queue.next() as uid:
+            async with self._work_queue.next() as uid:
                 await self._reconcile_guarded(uid)
 
     async def _reconcile_guarded(self, uid: str) -> None:
