@@ -226,3 +226,18 @@ def test_a_worker_that_posts_progress_is_told_to_stop_before_it_is_stopped(world
     assert not world.items("jobs")[0]["spec"].get("suspend")
     world.until_phase("film", "Cancelled")
     assert not world.items("jobs")[0]["spec"].get("suspend"), "it ended by itself"
+
+
+def test_a_killed_operator_does_not_move_a_retry(world: World) -> None:
+    world.queue(retryDelaysSeconds=[12])
+    world.job("film", params={"fake_exits": "1,0"})
+    world.until_phase("film", "BackingOff")
+    due = world.get("aj", "film")["status"]["nextAttemptAt"]
+    world.operator.kill()
+    world.operator.start()
+    world.until(lambda: world.operator.said().count("Leading as") == 2, "it leads again")
+    status = world.get("aj", "film")["status"]
+    assert status.get("nextAttemptAt", due) == due
+    world.until_phase("film", "Succeeded")
+    first, second = world.get("aj", "film")["status"]["attempts"]
+    assert second["startedAt"] >= due > first["finishedAt"]
