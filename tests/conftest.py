@@ -45,7 +45,8 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[Running]:
 def _in_kind(request: pytest.FixtureRequest) -> Running:
     """pytest-kind's cluster without its scheduler, since the fake kubelet plays the pods; it writes no audit log."""
     options = request.config.option
-    options.cluster_name = "klipstream-test"
+    # A cluster for each process of pytest-xdist.
+    options.cluster_name = "-".join(filter(None, ["klipstream-test", os.environ.get("PYTEST_XDIST_WORKER")]))
     options.kind_bin, options.kind_kubectl_bin = kind.program(), str(tools_folder() / "kubectl")
     options.kubeconfig = str(ROOT / ".pytest-kind" / options.cluster_name / "kubeconfig")
     cluster = request.getfixturevalue("kind_cluster")
