@@ -14,7 +14,8 @@ TAG ?= dev
 export TAG
 ON_KIND := $(filter kind,$(CLUSTER))
 # Three at a time: most tests wait for a cluster more than they compute, and each process has an API server of its own.
-PYTEST := $(BIN)/pytest -q $(if $(ON_KIND),--cluster kind -m "not node or kind",-n 3 --dist loadgroup)
+KIND_TESTS := $(if $(ON_KIND),--cluster kind -m "not node or kind")
+PYTEST := $(BIN)/pytest -q $(or $(KIND_TESTS),-n 3 --dist loadgroup)
 TEST_PACKAGES := $(VENV)/installed $(if $(ON_KIND),$(VENV)/kind)
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -97,7 +98,7 @@ integration: cluster-binaries $(TEST_PACKAGES) ## Tests against a real API serve
 
 .PHONY: e2e
 e2e: cluster-binaries $(TEST_PACKAGES) ## End-to-end suites on the real node: make e2e [SUITE=name]
-	$(BIN)/pytest -q -s $(if $(ON_KIND),--cluster kind) tests/e2e $(if $(SUITE),-k $(SUITE))
+	$(BIN)/pytest -q -s $(KIND_TESTS) tests/e2e $(if $(SUITE),-k $(SUITE))
 
 .PHONY: test
 test: lint cluster-binaries $(TEST_PACKAGES) ## Everything that CI checks; CLUSTER=kind for the API server of kind

@@ -43,15 +43,19 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[Running]:
 
 
 def _in_kind(request: pytest.FixtureRequest) -> Running:
-    """pytest-kind's cluster. Its node takes no pods, since the fake kubelet plays them; it writes no audit log."""
+    """pytest-kind's cluster without its scheduler, since the fake kubelet plays the pods; it writes no audit log."""
     options = request.config.option
-    options.cluster_name = "klipstream-test"
+    # A cluster for each process of pytest-xdist.
+    options.cluster_name = "-".join(filter(None, ["klipstream-test", os.environ.get("PYTEST_XDIST_WORKER")]))
     options.kind_bin, options.kind_kubectl_bin = kind.program(), str(tools_folder() / "kubectl")
     options.kubeconfig = str(ROOT / ".pytest-kind" / options.cluster_name / "kubeconfig")
     cluster = request.getfixturevalue("kind_cluster")
     # The fake kubelet plays every pod that is Pending, so kind's own are waited for.
     cluster.kubectl("wait", "pods", "--all", "--all-namespaces", "--for=condition=Ready", "--timeout=180s")
-    cluster.kubectl("cordon", f"{cluster.name}-control-plane")
+    node = f"{cluster.name}-control-plane"
+    subprocess.run(["docker", "exec", node, "rm", "-f", "/etc/kubernetes/manifests/kube-scheduler.yaml"], check=True)
+    pod = f"pod/kube-scheduler-{node}"
+    cluster.kubectl("--namespace", "kube-system", "wait", pod, "--for=delete", "--timeout=120s")
     server = yaml.safe_load(cluster.kubeconfig_path.read_text())["clusters"][0]["cluster"]["server"]
     return Running(cluster.name, cluster.kubeconfig_path, server, control_plane_only=True, audit_log=None)
 

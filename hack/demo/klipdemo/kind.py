@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -93,6 +94,7 @@ def _cached() -> Path:
 
 
 def _build(path: Path) -> str:
+    print(f"no kind {OLDEST[0]}.{OLDEST[1]} or newer here: building {VERSION}, once", file=sys.stderr, flush=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         environment = os.environ | {"CGO_ENABLED": "0", "GOBIN": scratch}
