@@ -13,8 +13,8 @@ IMAGES ?=
 TAG ?= dev
 export TAG
 ON_KIND := $(filter kind,$(CLUSTER))
-# Three at a time: most tests wait for a cluster more than they compute, and each process has an API server of its own.
 KIND_TESTS := $(if $(ON_KIND),--cluster kind -m "not node or kind")
+# Three at a time: most tests wait for a cluster more than they compute, and each process has an API server of its own.
 PYTEST := $(BIN)/pytest -q $(or $(KIND_TESTS),-n 3 --dist loadgroup)
 TEST_PACKAGES := $(VENV)/installed $(if $(ON_KIND),$(VENV)/kind)
 export PYTHONDONTWRITEBYTECODE := 1

@@ -4,4 +4,3 @@ from collections.abc import Callable
 
 Fence = Callable[[], None]
 """Raises when the Lease may have run out; called immediately before a request is sent."""
-
