@@ -13,6 +13,11 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/klipstream
 base=${PYTHON_BASE:-localhost/klipstream-python-base:bookworm}
 components=(operator pipeline)
 mkdir -p "$output" "$cache"
+# Two builds at once would take each other's images away.
+if command -v flock >/dev/null; then
+  exec 9>"$cache/images.lock"
+  flock 9
+fi
 
 # macOS has shasum instead.
 command -v sha256sum >/dev/null || sha256sum() { shasum -a 256 "$@"; }

@@ -300,6 +300,24 @@ def test_a_write_without_an_answer_shows_in_what_was_left(log: Log, tmp_path: Pa
     assert verdict.phases == {"Succeeded": 1}
 
 
+@pytest.mark.parametrize(("code", "found"), [(0, []), (504, []), (409, ["reserved-first"])])
+def test_a_reservation_whose_writer_was_killed_may_have_happened(
+    log: Log, tmp_path: Path, code: int, found: list[str]
+) -> None:
+    log.job("a", 1)
+    log.queue(("a", 1))
+    log.events[-1] |= {
+        "requestObject": log.events[-1]["responseObject"], "responseObject": {"kind": "Status"},
+        "responseStatus": {"code": code},
+    }  # fmt: skip
+    log.batch_job("a", 1, "j1")
+    log.queue(("a", 1))
+    log.pod("p1", "Running", of="a")
+    log.pod("p1", "Succeeded", of="a")
+    log.job("a", 1, phase="Succeeded")
+    assert rules(log.judged(tmp_path)) == found
+
+
 def test_a_half_written_last_line_is_left_out(log: Log, tmp_path: Path) -> None:
     log.job("a", 1, phase="Succeeded")
     file = log.write(tmp_path)

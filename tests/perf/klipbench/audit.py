@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ class Request:
     """HTTP status."""
     answer: dict[str, Any]
     """The object of the answer without managedFields; empty where the log does not hold it."""
+    asked: dict[str, Any] = field(default_factory=dict)
+    """What was sent, where the log holds no answer: its sender was killed, and the store may have taken it."""
 
     @property
     def wrote(self) -> bool:
@@ -110,7 +112,14 @@ def _requests(event: dict[str, Any], highest: int) -> Iterator[Request]:
             name=metadata.get("name") or about.get("name", ""),
             code=(event.get("responseStatus") or {}).get("code", 0),
             answer=obj if obj.get("kind") != "Status" else {},
+            asked=(event.get("requestObject") or {}) if _unanswered(event) else {},
         )
+
+
+def _unanswered(event: dict[str, Any]) -> bool:
+    """Whether nobody can say from the log if the store took the write."""
+    code = (event.get("responseStatus") or {}).get("code", 0)
+    return not event.get("responseObject") or code == 0 or code >= 500
 
 
 def seconds(timestamp: str) -> float:

@@ -89,8 +89,9 @@ class _Pod:
 
 def judge(requests: Iterable[Request]) -> Verdict:
     """Replay the writes in the order of the store and check every rule after each."""
-    state = _Replay()
-    for request in in_store_order(list(requests)):
+    requests = list(requests)
+    state = _Replay(_perhaps_reserved(requests))
+    for request in in_store_order(requests):
         match request.resource:
             case "pods" if request.subresource != "binding":
                 state.pod(request)
@@ -103,8 +104,20 @@ def judge(requests: Iterable[Request]) -> Verdict:
     return state.finish()
 
 
+def _perhaps_reserved(requests: Iterable[Request]) -> set[tuple[str, int]]:
+    """Reservations of writes whose sender was killed before the answer: a successor that read them may use them."""
+    admitted = (
+        entry
+        for request in requests
+        if request.resource == "analysisqueues.analysis.klipstream.io" and request.asked
+        for entry in (request.asked.get("status") or {}).get("admitted") or ()
+    )
+    return {(entry["uid"], entry["attempt"]) for entry in admitted}
+
+
 class _Replay:
-    def __init__(self) -> None:
+    def __init__(self, perhaps_reserved: set[tuple[str, int]]) -> None:
+        self.perhaps_reserved = perhaps_reserved
         self.verdict = Verdict()
         self.jobs: dict[str, _Job] = {}
         self.queues: defaultdict[str, _Queue] = defaultdict(_Queue)
@@ -147,7 +160,8 @@ class _Replay:
         uids.add(metadata["uid"])
         if len(uids) > 1:
             self._broken("one-job", request, f"attempt {attempt[1]} of {attempt[0]} has {len(uids)} Jobs")
-        if attempt not in self.reserved_ever and not request.answer["spec"].get("suspend"):
+        known = attempt in self.reserved_ever or attempt in self.perhaps_reserved
+        if not known and not request.answer["spec"].get("suspend"):
             self._broken("reserved-first", request, f"Job {metadata['name']} was created without a reservation")
 
     # --- AnalysisJobs: where each stands -----------------------------------------------------------------
