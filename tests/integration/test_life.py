@@ -1,6 +1,7 @@
 """The whole life of a job by kubectl alone: stops, capacity, partitions, with pods that a fake kubelet plays."""
 
 import time
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -133,7 +134,9 @@ def test_not_before_holds_a_job_back(world: World) -> None:
     due = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 6))
     world.job("later", notBefore=due)
     world.until_phase("later", "Succeeded")
-    assert world.get("aj", "later")["status"]["startedAt"] >= due
+    # As text "18.042Z" would come before "18Z".
+    started = datetime.fromisoformat(world.get("aj", "later")["status"]["startedAt"])
+    assert started >= datetime.fromisoformat(due)
 
 
 def test_reserved_slots_are_kept_for_higher_priorities(world: World) -> None:
