@@ -15,7 +15,9 @@ export TAG
 ON_KIND := $(filter kind,$(CLUSTER))
 KIND_TESTS := $(if $(ON_KIND),--cluster kind -m "not node or kind")
 # Three at a time: most tests wait for a cluster more than they compute, and each process has an API server of its own.
-PYTEST := $(BIN)/pytest -q $(or $(KIND_TESTS),-n 3 --dist loadgroup)
+# A machine takes one node, so the tests that start one come afterwards, one after the other.
+PYTEST := $(BIN)/pytest -q $(or $(KIND_TESTS),-n 3 -m "not node")
+ON_NODE := $(if $(ON_KIND),,$(BIN)/pytest -q -m node)
 TEST_PACKAGES := $(VENV)/installed $(if $(ON_KIND),$(VENV)/kind)
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -95,6 +97,7 @@ unit: venv ## The pure tests
 .PHONY: integration
 integration: cluster-binaries $(TEST_PACKAGES) ## Tests against a real API server
 	$(PYTEST) tests/integration
+	$(if $(ON_NODE),$(ON_NODE) tests/integration)
 
 .PHONY: e2e
 e2e: cluster-binaries $(TEST_PACKAGES) ## End-to-end suites on the real node: make e2e [SUITE=name]
@@ -102,7 +105,8 @@ e2e: cluster-binaries $(TEST_PACKAGES) ## End-to-end suites on the real node: ma
 
 .PHONY: test
 test: lint cluster-binaries $(TEST_PACKAGES) ## Everything that CI checks; CLUSTER=kind for the API server of kind
-	$(PYTEST) tests/unit tests/integration tests/e2e
+	$(PYTEST) tests/unit tests/integration $(if $(ON_KIND),tests/e2e)
+	$(if $(ON_NODE),$(ON_NODE) tests/integration tests/e2e)
 
 .PHONY: bench
 bench: cluster-binaries ## Benchmarks: make bench [SUITE=admission]

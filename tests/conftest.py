@@ -21,14 +21,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cluster", default="local", choices=["local", "kind"], help="where the shared API server runs")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A machine takes one node: the tests that start one run in one process, one after the other."""
-    for item in items:
-        if item.get_closest_marker("node") is not None:
-            item.add_marker(pytest.mark.xdist_group("node"))
-
-
 @pytest.fixture(scope="session")
 def control_plane(request: pytest.FixtureRequest) -> Iterator[Running]:
     """A real API server, etcd and controller manager with an audit log; no node. With --cluster kind: kind's."""
