@@ -401,6 +401,9 @@ def test_a_job_on_a_node_that_died_runs_again(
 
     status = asyncio.run(run())
     assert status["phase"] == "Succeeded"
-    assert [failed("Infrastructure", "NodeLost"), OK] == status["attempts"], status
-    assert (status["attempt"], status["retries"]) == (2, 0)
+    # A node that has just come back may take the next pod and evict it at once: its taints go one after the other.
+    lost, *evicted, last = status["attempts"]
+    assert [failed("Infrastructure", "NodeLost"), OK] == [lost, last], status
+    assert all(attempt["failureClass"] == "Infrastructure" for attempt in evicted), status
+    assert status["retries"] == 0, status
     passed.append("node-died")

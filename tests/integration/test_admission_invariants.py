@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from klipbench import workload
-from klipbench.audit import read_requests
 from klipbench.fake_kubelet import FakeKubelet
-from klipbench.judge import judge
 from klipbench.operator_process import OperatorProcess
 from klipcluster.cluster import Cluster, Running
+from klipjudge.audit import read_requests
+from klipjudge.judge import judge
 from klipstream_kube import Client, load_connection
 
 JOBS, LIMIT, KILLS = 120, 7, 3

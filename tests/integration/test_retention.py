@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from klipbench.audit import Request, read_requests
 from klipfake.world import World, job
+from klipjudge.audit import read_requests
+from klipjudge.history import Request
 from klipstream_api import AnalysisQueue
 from klipstream_kube import Client, NotFound, load_connection
 from klipstream_operator.log_store import LogStore

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from klipbench.audit import as_written, read_requests
 from klipbench.figures import refill_seconds, requests_by_agent, throughput
-from klipbench.judge import Verdict, judge
+from klipjudge.audit import read_requests
+from klipjudge.history import as_written
+from klipjudge.judge import Verdict, judge
 
 GROUP = "analysis.klipstream.io"
 START = 1_800_000_000.0

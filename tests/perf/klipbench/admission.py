@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from klipbench import workload
-from klipbench.audit import Request, read_requests
 from klipbench.fake_kubelet import FakeKubelet
 from klipbench.figures import Throughput, requests_by_agent, throughput
-from klipbench.judge import Verdict, judge
 from klipbench.operator_process import OperatorProcess, Usage, usage
 from klipcluster.cluster import Cluster, Running
+from klipjudge.audit import read_requests
+from klipjudge.history import Request
+from klipjudge.judge import Verdict, judge
 from klipstream_kube import Client, load_connection
 
 QUEUED, BARE = "bench-queued", "bench-bare"

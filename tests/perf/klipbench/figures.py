@@ -4,7 +4,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from klipbench.audit import Request, in_store_order
+from klipjudge.history import Request, in_store_order
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from klipbench.audit import Request, as_written
 from klipbench.fake_kubelet import FakeKubelet, Run
-from klipbench.judge import FINISHED, GROUP, PRIORITIES
+from klipjudge.history import Request, as_written
+from klipjudge.judge import FINISHED, GROUP, PRIORITIES
 from klipstream_kube import JOBS, NAMESPACES, Client, Resource
 
 CRD_FOLDER = Path(__file__).resolve().parents[3] / "crds"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from klipbench.audit import Request, in_store_order, seconds
+from klipjudge.history import Request, in_store_order, seconds
 
 GROUP = "analysis.klipstream.io"
 FINISHED = frozenset({"Succeeded", "Failed", "Cancelled", "Rejected"})

@@ -1,10 +1,8 @@
-"""The API server's audit log as a sequence of answered requests, in the order of the store's revisions."""
+"""What an API server was asked and what it answered, whoever recorded it: an audit log or a simulation."""
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
@@ -46,20 +44,6 @@ class Request:
         return f"{self.verb} {self.resource}" + (f"/{self.subresource}" if self.subresource else "")
 
 
-def read_requests(log: Path) -> list[Request]:
-    """All answered requests of a log, in file order. A half-written last line is left out."""
-    requests: list[Request] = []
-    highest = 0
-    with log.open("rb") as lines:
-        for line in lines:
-            if not line.endswith(b"\n"):
-                break
-            for request in _requests(json.loads(line), highest):
-                highest = max(highest, request.revision)
-                requests.append(request)
-    return requests
-
-
 def as_written(resource: str, objects: Iterable[dict[str, Any]]) -> list[Request]:
     """Objects read at the end of a run, each as the write that left it.
 
@@ -87,39 +71,6 @@ def as_written(resource: str, objects: Iterable[dict[str, Any]]) -> list[Request
 def in_store_order(requests: list[Request]) -> list[Request]:
     """The writes that succeeded, in the order in which the store took them."""
     return sorted((request for request in requests if request.wrote), key=lambda request: request.revision)
-
-
-def _requests(event: dict[str, Any], highest: int) -> Iterator[Request]:
-    """The request of one audit event; a deletion of a collection counts once per object that it answers."""
-    if event.get("stage") != "ResponseComplete" or "dryRun=" in event.get("requestURI", ""):
-        return
-    about = event.get("objectRef") or {}
-    answer = event.get("responseObject") or {}
-    for obj in answer.get("items") or [answer]:
-        metadata = obj.get("metadata") or {}
-        metadata.pop("managedFields", None)
-        version = metadata.get("resourceVersion")
-        group = about.get("apiGroup", "")
-        yield Request(
-            revision=int(version) if version else highest,
-            received=seconds(event["requestReceivedTimestamp"]),
-            completed=seconds(event["stageTimestamp"]),
-            agent=(event.get("userAgent") or "?").split("/")[0].split(" ")[0],
-            verb=event["verb"],
-            resource=about.get("resource", "?") + (f".{group}" if group else ""),
-            subresource=about.get("subresource", ""),
-            namespace=about.get("namespace", ""),
-            name=metadata.get("name") or about.get("name", ""),
-            code=(event.get("responseStatus") or {}).get("code", 0),
-            answer=obj if obj.get("kind") != "Status" else {},
-            asked=(event.get("requestObject") or {}) if _unanswered(event) else {},
-        )
-
-
-def _unanswered(event: dict[str, Any]) -> bool:
-    """Whether nobody can say from the log if the store took the write."""
-    code = (event.get("responseStatus") or {}).get("code", 0)
-    return not event.get("responseObject") or code == 0 or code >= 500
 
 
 def seconds(timestamp: str) -> float:
