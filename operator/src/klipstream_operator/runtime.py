@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from klipstream_kube import JOBS, PODS, Client, LeaseElector, Reflector, Resource
@@ -16,6 +17,7 @@ from klipstream_operator.log_store import LogStore
 from klipstream_operator.metrics_server import serve_metrics
 from klipstream_operator.observability import Observability
 from klipstream_operator.progress import ProgressBook
+from klipstream_operator.progress_receiver import ProgressReceiver
 from klipstream_operator.progress_server import ProgressServer
 from klipstream_operator.purger import Purger
 from klipstream_operator.reconciler import Reconciler
@@ -32,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Runtime:
-    """Everything but Kopf. `run` ends only by an error, a lost Lease or cancellation."""
+    """Everything but Kopf. `run`, and `work` within it, end only by an error, a lost Lease or cancellation."""
 
     def __init__(self, settings: Settings, client: Client) -> None:
         self.settings = settings
@@ -73,6 +75,7 @@ class Runtime:
         # Progress is taken by every replica, so its writes are guarded by what they read and not by the Lease.
         self.unfenced = StatusWriter(client, self.store, None, Turnstile(), self.shown.job_written)
         self.book = ProgressBook(self.store, self.unfenced)
+        self.receiver = ProgressReceiver(self.store, self.book, Identities(client))
         self._watches: dict[tuple[Resource, str | None], Reflector] = {}
         self.reflectors = [reflector for namespace in self.namespaces for reflector in self._reflectors(namespace)]
         self.shown.gauge("reconcile_queue_length", "AnalysisJobs that wait to be looked at.",
@@ -160,11 +163,27 @@ class Runtime:
     # --- running ---------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Fill the caches, serve progress, and lead when the Lease is won."""
-        server = ProgressServer(self.store, self.book, Identities(self.client), self.problems)
+        """Listen and work."""
+        async with self._sockets():
+            await self.work()
+
+    @asynccontextmanager
+    async def _sockets(self) -> AsyncIterator[None]:
+        """The progress endpoint and the metrics, for as long as the work goes on."""
+        server = ProgressServer(self.receiver, self.problems)
         runner = await server.serve(self.settings.progress_host, self.settings.progress_port, self._tls())
-        metrics = self.shown.metrics.registry
-        scraped = await serve_metrics(metrics, self.settings.metrics_host, self.settings.metrics_port)
+        try:
+            metrics = self.shown.metrics.registry
+            scraped = await serve_metrics(metrics, self.settings.metrics_host, self.settings.metrics_port)
+            try:
+                yield
+            finally:
+                await scraped.cleanup()
+        finally:
+            await runner.cleanup()
+
+    async def work(self) -> None:
+        """Fill the caches, write the progress that `receiver` takes, and lead when the Lease is won; no socket."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 for reflector in self.reflectors:
@@ -176,8 +195,6 @@ class Runtime:
         finally:
             if self.shown.recorder is not None:
                 await self.shown.recorder.drain(seconds=1.0)
-            await runner.cleanup()
-            await scraped.cleanup()
 
     async def _lead(self) -> None:
         """Wait for full caches and for the Lease, then write; LeaseLost ends the process."""

@@ -1,0 +1,81 @@
+"""What a worker's post of progress is answered: who it is, what it says, what becomes of it. Knows no web server."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from klipstream_api import ProgressPost, ProgressReply
+from klipstream_kube import ApiError, Unreachable
+from klipstream_operator.identity import Identities, NotAuthenticated
+from klipstream_operator.progress import WRITE_EVERY_SECONDS, ProgressBook, Verdict
+from klipstream_operator.store import Store
+
+log = logging.getLogger(__name__)
+RETRY_AFTER = {"Retry-After": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of HTTP: its status, its JSON body and what goes into the headers beside that."""
+
+    status: int
+    body: dict[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def content_type(self) -> str:
+        """An RFC 9457 problem where it is no success."""
+        return "application/json" if self.status < 300 else "application/problem+json"
+
+
+def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> Reply:
+    """An RFC 9457 problem."""
+    body = {"type": "about:blank", "status": status, "title": title, "detail": detail}
+    return Reply(status, body, headers or {})
+
+
+@dataclass(slots=True)
+class ProgressReceiver:
+    """Takes workers' posts into the progress book."""
+
+    store: Store
+    book: ProgressBook
+    identities: Identities
+
+    async def receive(self, token: str, body: bytes) -> Reply:
+        """401 without a worker's token, 400 for a bad body, 409 for a stale attempt, 503 while not known yet."""
+        if not token:
+            return problem(401, "Unauthorized", "Send the token of ANALYSIS_TOKEN_FILE as a bearer token.")
+        try:
+            identity = await self.identities.of(token)
+            pod = self.store.pod(identity.pod_uid) or await self.identities.pod(identity)
+        except NotAuthenticated as error:
+            return problem(401, "Unauthorized", f"{error}. Read ANALYSIS_TOKEN_FILE again: it rotates.")
+        except (ApiError, Unreachable) as error:
+            log.warning("Progress of a worker could not be authenticated: %s", error)
+            return problem(503, "Unavailable", "The API server does not answer.", RETRY_AFTER)
+        try:
+            post = ProgressPost.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "body"
+            return problem(400, "Bad progress", f"{where}: {first['msg']}")
+        if pod is None:
+            return problem(409, "Stale attempt", "This pod is not one of the queue's workers. Stop.")
+        try:
+            verdict, job = await self.book.take(pod, post)
+        except (ApiError, Unreachable) as error:
+            return problem(503, "Unavailable", str(error), RETRY_AFTER)
+        if verdict is Verdict.UNKNOWN:
+            return problem(503, "Not known yet", "Post again soon.", RETRY_AFTER)
+        if verdict is Verdict.STALE or job is None:
+            return problem(409, "Stale attempt", "Another attempt took over, or the job is finished. Stop.")
+        reply = ProgressReply(
+            desired="Cancel" if job.spec.cancel else "Continue",
+            min_interval_seconds=WRITE_EVERY_SECONDS,
+            deadline=self.book.deadline(job, pod),
+        )
+        return Reply(200, reply.model_dump(mode="json", exclude_none=True))
