@@ -45,7 +45,7 @@ class LeaseElector:
         lease_seconds: float = 15.0,
         renew_seconds: float = 5.0,
         retry_seconds: float = 2.0,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] | None = None,
         log: logging.Logger,
     ) -> None:
         if not renew_seconds + retry_seconds < lease_seconds * (1 - _MARGIN):
@@ -57,7 +57,7 @@ class LeaseElector:
         self._lease_seconds = lease_seconds
         self._renew_seconds = renew_seconds
         self._retry_seconds = retry_seconds
-        self._monotonic = monotonic
+        self._monotonic = monotonic or time.monotonic
         self._log = log
         self._observed_version: str | None = None
         self._observed_at = 0.0

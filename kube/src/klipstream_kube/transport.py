@@ -33,6 +33,11 @@ _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete
 _fence: ContextVar[Fence | None] = ContextVar("fence", default=None)
 
 
+def current_fence() -> Fence | None:
+    """What is to be called just before the first byte of the request under way is sent; it may raise."""
+    return _fence.get()
+
+
 class _FencedRequest(aiohttp.ClientRequest):
     """Calls the fence when the connection is there and the first byte is about to be written.
 
@@ -41,8 +46,7 @@ class _FencedRequest(aiohttp.ClientRequest):
     """
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        fence = _fence.get()
-        if fence is not None:
+        if (fence := current_fence()) is not None:
             fence()
         return await super().send(conn)
 
@@ -61,7 +65,7 @@ class Transport:
     ) -> None:
         self.connection = connection
         self.on_request = on_request
-        self._clock = ServerClock()
+        self._clock = ServerClock(time.time)
         # Beside the server compression costs both sides more time than it saves.
         self._headers = {
             "User-Agent": user_agent,

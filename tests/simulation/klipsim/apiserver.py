@@ -1,0 +1,349 @@
+"""A simulated API server: the rules of storage, of writes and of watches, without HTTP.
+
+What is stored is never changed in place. Every write gets the next resourceVersion, is told to those who watch, and is
+put down in the history that the judge reads. A write that changes nothing is no write, as with the real one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from klipjudge.history import Request
+from klipsim.objects import Object, merged, selected
+from klipsim.schema import broken_rules, with_defaults
+
+FIRST_VERSION = 1000
+LIST_SNAPSHOTS_KEPT = 8
+Key = tuple[str, str]
+"""Namespace and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A resource that the server knows."""
+
+    plural: str
+    group: str
+    version: str
+    kind: str
+    status: bool = True
+    """Whether it has a status subresource."""
+    counts_generations: bool = True
+    """Whether a change of the spec raises metadata.generation."""
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+_GROUP = "analysis.klipstream.io"
+ANALYSIS_JOBS = Kind("analysisjobs", _GROUP, "v1alpha1", "AnalysisJob")
+ANALYSIS_QUEUES = Kind("analysisqueues", _GROUP, "v1alpha1", "AnalysisQueue")
+JOBS = Kind("jobs", "batch", "v1", "Job")
+PODS = Kind("pods", "", "v1", "Pod")
+LEASES = Kind("leases", "coordination.k8s.io", "v1", "Lease", status=False, counts_generations=False)
+EVENTS = Kind("events", "", "v1", "Event", status=False, counts_generations=False)
+KINDS = {kind.qualified: kind for kind in (ANALYSIS_JOBS, ANALYSIS_QUEUES, JOBS, PODS, LEASES, EVENTS)}
+
+
+class Refused(Exception):
+    """The server does not do what was asked; becomes a Status object."""
+
+    def __init__(self, code: int, reason: str, message: str, details: Object | None = None) -> None:
+        super().__init__(message)
+        self.code, self.reason, self.message, self.details = code, reason, message, details or {}
+
+
+class Change(NamedTuple):
+    """One entry of the log that watches follow."""
+
+    version: int
+    type: str
+    """ADDED, MODIFIED or DELETED."""
+    obj: Object
+    before: Object | None
+
+
+Listener = Callable[[Kind, Change], None]
+
+
+@dataclass(slots=True)
+class _Collection:
+    objects: dict[Key, Object] = field(default_factory=dict)
+    log: list[Change] = field(default_factory=list)
+
+
+class ApiServer:
+    """The store and its rules. Times are seconds since the epoch, from `now`."""
+
+    def __init__(self, rng: random.Random, now: Callable[[], float]) -> None:
+        self._rng = rng
+        self.now = now
+        self.version = FIRST_VERSION
+        self.compacted = 0
+        """Watches cannot begin before this resourceVersion."""
+        self.history: list[Request] = []
+        self.listeners: list[Listener] = []
+        self._collections = {kind: _Collection() for kind in KINDS.values()}
+        self._snapshots: dict[str, tuple[list[Object], int]] = {}
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Object:
+        """One object, as it is now. Refused with 404."""
+        found = self._collections[kind].objects.get((namespace, name))
+        if found is None:
+            raise _not_found(kind, name)
+        return found
+
+    def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """One object, or None."""
+        return self._collections[kind].objects.get((namespace, name))
+
+    def all(self, kind: Kind) -> list[Object]:
+        """All objects of a kind, in order of their names."""
+        return list(self._collections[kind].objects.values())
+
+    def list(
+        self, kind: Kind, namespace: str | None, labels: str | None, fields: str | None, limit: int, token: str | None
+    ) -> Object:
+        """A List object: a page of one consistent snapshot. Refused with 410 when the snapshot is gone."""
+        if token is not None:
+            if token not in self._snapshots:
+                raise Refused(410, "Expired", "The provided continue parameter is too old to display a consistent list")
+            items, version = self._snapshots.pop(token)
+        else:
+            found = self._collections[kind].objects
+            items = [
+                found[key]
+                for key in sorted(found)
+                if (namespace is None or key[0] == namespace) and selected(found[key], labels, fields)
+            ]
+            version = self.version
+        metadata: Object = {"resourceVersion": str(version)}
+        if limit and len(items) > limit:
+            token = f"{version}-{self._rng.getrandbits(32):08x}"
+            self._snapshots[token] = (items[limit:], version)
+            while len(self._snapshots) > LIST_SNAPSHOTS_KEPT:
+                del self._snapshots[next(iter(self._snapshots))]
+            metadata |= {"continue": token, "remainingItemCount": len(items) - limit}
+            items = items[:limit]
+        return {"apiVersion": kind.api_version, "kind": f"{kind.kind}List", "metadata": metadata, "items": items}
+
+    def since(self, kind: Kind, version: int) -> list[Change]:
+        """The changes after a resourceVersion, oldest first. Refused with 410 when they are no longer kept."""
+        if version < self.compacted:
+            raise Refused(410, "Expired", f"too old resource version: {version} ({self.compacted})")
+        log = self._collections[kind].log
+        first = len(log)
+        while first and log[first - 1].version > version:
+            first -= 1
+        return log[first:]
+
+    def compact(self) -> None:
+        """Forget what was before: watches from older versions, and lists that were begun, end in 410."""
+        self.compacted = self.version
+        self._snapshots.clear()
+
+    # --- writing -----------------------------------------------------------------------------------------------
+
+    def create(
+        self, kind: Kind, namespace: str, body: Object, agent: str, *, dry_run: bool = False, generate: bool = False
+    ) -> Object:
+        """A new object. Refused with 409 when its name is taken, 422 when a rule forbids it."""
+        collection = self._collections[kind]
+        metadata = dict(body.get("metadata") or {})
+        if generate:
+            metadata["name"] = metadata.pop("generateName") + self._letters(5)
+        name = metadata["name"]
+        if metadata.get("namespace", namespace) != namespace:
+            raise Refused(400, "BadRequest", "the namespace of the provided object does not match the namespace sent")
+        if (namespace, name) in collection.objects:
+            message = f'{kind.qualified} "{name}" already exists'
+            raise Refused(409, "AlreadyExists", message, {"name": name, "group": kind.group, "kind": kind.plural})
+        if metadata.get("resourceVersion"):
+            raise Refused(400, "BadRequest", "resourceVersion should not be set on objects to be created")
+        obj = body | {"apiVersion": kind.api_version, "kind": kind.kind}
+        if kind.status:
+            obj.pop("status", None)
+        obj["metadata"] = metadata | {
+            "namespace": namespace, "uid": self.uid(), "creationTimestamp": self.stamp(),
+            **({"generation": 1} if kind.counts_generations else {}),
+        }  # fmt: skip
+        obj = with_defaults(kind.qualified, obj)
+        if kind is JOBS:
+            obj = obj | {"spec": {"suspend": False} | obj["spec"], "status": {}}
+        if kind is PODS:
+            obj = obj | {"status": {"phase": "Pending"}}
+        self._judge(kind, None, obj)
+        if dry_run:
+            return obj
+        return self._commit(kind, "create", "", None, obj, agent)
+
+    def patch(
+        self, kind: Kind, namespace: str, name: str, body: Object, agent: str, subresource: str = ""
+    ) -> Object:
+        """A merge patch. Refused with 404, with 409 when resourceVersion is another, with 422 when uid is."""
+        before = self.get(kind, namespace, name)
+        after = self._patched(kind, before, body, subresource)
+        if after is before:
+            return before
+        return self._commit(kind, "patch", subresource, before, after, agent)
+
+    def _patched(self, kind: Kind, before: Object, body: Object, subresource: str) -> Object:
+        after: Object = merged(before, body)
+        metadata = after["metadata"]
+        if metadata.get("resourceVersion") != before["metadata"]["resourceVersion"]:
+            message = (
+                f'Operation cannot be fulfilled on {kind.qualified} "{metadata["name"]}": the object has been'
+                " modified; please apply your changes to the latest version and try again"
+            )
+            raise Refused(409, "Conflict", message, {"name": metadata["name"], "kind": kind.plural})
+        if metadata.get("uid") != before["metadata"]["uid"]:
+            causes = [{"reason": "FieldValueInvalid", "message": "field is immutable", "field": "metadata.uid"}]
+            raise Refused(422, "Invalid", f"{kind.kind} is invalid: metadata.uid: field is immutable", {"causes": causes})
+        if subresource == "status":
+            after = before | {"status": after.get("status") or {}}
+        elif kind.status:
+            kept = {"status": before["status"]} if "status" in before else {}
+            after = {key: value for key, value in after.items() if key != "status"} | kept
+        if "status" in after or "spec" in after:
+            after = with_defaults(kind.qualified, after)
+        if kind.counts_generations and after.get("spec") != before.get("spec"):
+            after["metadata"] = after["metadata"] | {"generation": before["metadata"]["generation"] + 1}
+        if after == before:
+            return before
+        self._judge(kind, before, after)
+        return after
+
+    def delete(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        agent: str,
+        *,
+        uid: str | None = None,
+        resource_version: str | None = None,
+        grace_seconds: int | None = None,
+    ) -> Object:
+        """Delete, or begin to: an object with finalizers, or a pod on a node, only gets its deletionTimestamp.
+
+        Refused with 404, and with 409 when the preconditions do not hold.
+        """
+        before = self.get(kind, namespace, name)
+        metadata = before["metadata"]
+        for field_name, wanted, found in (
+            ("UID", uid, metadata["uid"]), ("ResourceVersion", resource_version, metadata["resourceVersion"]),
+        ):  # fmt: skip
+            if wanted is not None and wanted != found:
+                message = f"Precondition failed: {field_name} in precondition: {wanted}, {field_name} in object meta: {found}"
+                raise Refused(409, "Conflict", f'Operation cannot be fulfilled on {kind.plural} "{name}": {message}')
+        grace = self._grace(kind, before, grace_seconds)
+        if grace or metadata.get("finalizers"):
+            if "deletionTimestamp" in metadata and metadata.get("deletionGracePeriodSeconds", 0) <= grace:
+                return before
+            marks = {"deletionTimestamp": self.stamp(grace), "deletionGracePeriodSeconds": grace}
+            generation = {"generation": metadata["generation"] + 1} if kind.counts_generations else {}
+            return self._commit(
+                kind, "delete", "", before, before | {"metadata": metadata | marks | generation}, agent
+            )
+        return self._remove(kind, "delete", before, agent)
+
+    @staticmethod
+    def _grace(kind: Kind, obj: Object, asked: int | None) -> int:
+        """Seconds that a pod has to end; nobody waits for one that has no node or has ended."""
+        if kind is not PODS or not obj["spec"].get("nodeName"):
+            return 0
+        if asked is not None:
+            return asked
+        if obj["status"].get("phase") in ("Succeeded", "Failed"):
+            return 0
+        return int(obj["spec"].get("terminationGracePeriodSeconds", 30))
+
+    def change(self, kind: Kind, obj: Object, body: Object, agent: str, subresource: str = "") -> Object | None:
+        """A patch by one of Kubernetes' own components, if the object is still the one at hand; None if it is gone."""
+        metadata = obj["metadata"]
+        live = self.find(kind, metadata["namespace"], metadata["name"])
+        if live is None or live["metadata"]["uid"] != metadata["uid"]:
+            return None
+        return self.patch(kind, metadata["namespace"], metadata["name"], body, agent, subresource)
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    def _judge(self, kind: Kind, before: Object | None, after: Object) -> None:
+        broken = broken_rules(kind.qualified, before, after)
+        if broken:
+            name = after["metadata"]["name"]
+            causes = [{"reason": "FieldValueInvalid", "message": message, "field": where} for where, message in broken]
+            told = ", ".join(f"{where}: Invalid value: {message}" for where, message in broken)
+            raise Refused(422, "Invalid", f'{kind.kind} "{name}" is invalid: {told}', {"causes": causes, "name": name})
+        # The pod template of a Job never changes; that it may while suspended and not started is not needed here.
+        if kind is JOBS and before is not None and before["spec"]["template"] != after["spec"]["template"]:
+            raise Refused(422, "Invalid", f'Job "{after["metadata"]["name"]}" is invalid: spec.template: immutable')
+
+    def _commit(
+        self, kind: Kind, verb: str, subresource: str, before: Object | None, after: Object, agent: str
+    ) -> Object:
+        metadata = after["metadata"]
+        if before is not None and "deletionTimestamp" in metadata and not metadata.get("finalizers"):
+            if kind is not PODS or metadata.get("deletionGracePeriodSeconds") == 0:
+                return self._remove(kind, verb, after, agent, before)
+        self.version += 1
+        after = after | {"metadata": metadata | {"resourceVersion": str(self.version)}}
+        collection = self._collections[kind]
+        collection.objects[metadata["namespace"], metadata["name"]] = after
+        change = Change(self.version, "ADDED" if before is None else "MODIFIED", after, before)
+        collection.log.append(change)
+        self._note(kind, verb, subresource, after, agent)
+        for listener in self.listeners:
+            listener(kind, change)
+        return after
+
+    def _remove(self, kind: Kind, verb: str, last: Object, agent: str, before: Object | None = None) -> Object:
+        self.version += 1
+        metadata = last["metadata"]
+        collection = self._collections[kind]
+        del collection.objects[metadata["namespace"], metadata["name"]]
+        last = last | {"metadata": metadata | {"resourceVersion": str(self.version)}}
+        change = Change(self.version, "DELETED", last, before or last)
+        collection.log.append(change)
+        self._note(kind, verb, "", last, agent)
+        for listener in self.listeners:
+            listener(kind, change)
+        return last
+
+    def _note(self, kind: Kind, verb: str, subresource: str, answer: Object, agent: str) -> None:
+        now, metadata = self.now(), answer["metadata"]
+        self.history.append(
+            Request(
+                self.version, now, now, agent, verb, kind.qualified, subresource, metadata["namespace"],
+                metadata["name"], 201 if verb == "create" else 200, answer,
+            )
+        )  # fmt: skip
+
+    def uid(self) -> str:
+        """A new uid, in the form of a UUID."""
+        text = f"{self._rng.getrandbits(128):032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+    def _letters(self, count: int) -> str:
+        return "".join(self._rng.choice("bcdfghjklmnpqrstvwxz2456789") for _ in range(count))
+
+    def stamp(self, later_seconds: float = 0.0) -> str:
+        """A time of the API: whole seconds."""
+        moment = datetime.fromtimestamp(int(self.now() + later_seconds), UTC)
+        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _not_found(kind: Kind, name: str) -> Refused:
+    message = f'{kind.qualified} "{name}" not found'
+    return Refused(404, "NotFound", message, {"name": name, "group": kind.group, "kind": kind.plural})

@@ -1,0 +1,207 @@
+"""The simulated API server as HTTP: paths, parameters, Status objects, and watches as streams of lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import orjson
+
+from klipsim.apiserver import KINDS, ApiServer, Change, Kind, Refused
+from klipsim.objects import Object, selected
+
+MERGE_PATCH = "application/merge-patch+json"
+WORKER_TOKEN = "worker:"
+"""Tokens of workers: this, then namespace, pod name and pod uid, separated by slashes."""
+
+
+class Call(NamedTuple):
+    """One request on its way."""
+
+    method: str
+    path: str
+    params: Mapping[str, str]
+    content_type: str
+    body: bytes | None
+    agent: str
+
+
+class Answer(NamedTuple):
+    """What comes back."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class Target(NamedTuple):
+    """What a path names."""
+
+    kind: Kind
+    namespace: str | None
+    name: str | None
+    subresource: str
+
+
+_KINDS_BY_PATH = {(kind.api_version, kind.plural): kind for kind in KINDS.values()}
+
+
+def target_of(path: str) -> Target | None:
+    """The object or collection that a path names; None for other paths."""
+    parts = [unquote(part) for part in path.strip("/").split("/")]
+    version, rest = (parts[1], parts[2:]) if parts[0] == "api" else ("/".join(parts[1:3]), parts[3:])
+    namespace = None
+    if rest[:1] == ["namespaces"] and len(rest) > 2:
+        namespace, rest = rest[1], rest[2:]
+    kind = _KINDS_BY_PATH.get((version, rest[0])) if rest else None
+    if kind is None:
+        return None
+    return Target(kind, namespace, rest[1] if len(rest) > 1 else None, rest[2] if len(rest) > 2 else "")
+
+
+def status_object(code: int, reason: str, message: str, details: Object | None = None) -> Object:
+    """A Status of the API."""
+    return {
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": reason, "details": details or {}, "code": code,
+    }  # fmt: skip
+
+
+def refusal(code: int, reason: str, message: str, details: Object | None = None, **headers: str) -> Answer:
+    """An answer that is a Status."""
+    return Answer(code, orjson.dumps(status_object(code, reason, message, details)), headers)
+
+
+@dataclass(slots=True)
+class Watch:
+    """An open watch; `tell` is called with each line, in order, and with None when the server ends it."""
+
+    server: ApiServer
+    kind: Kind
+    namespace: str | None
+    labels: str | None
+    fields: str | None
+    tell: Callable[[bytes | None], None]
+    _seen: int = field(default=0)
+
+    def begin(self, version: int) -> None:
+        """Tell what happened since a resourceVersion, then all that comes. In-band 410 where that is too old."""
+        try:
+            missed = self.server.since(self.kind, version)
+        except Refused as refused:
+            status = status_object(refused.code, refused.reason, refused.message)
+            self.tell(orjson.dumps({"type": "ERROR", "object": status}) + b"\n")
+            self.tell(None)
+            return
+        for change in missed:
+            self.changed(self.kind, change)
+        self.server.listeners.append(self.changed)
+
+    def end(self) -> None:
+        """Nobody listens any more."""
+        if self.changed in self.server.listeners:
+            self.server.listeners.remove(self.changed)
+
+    def bookmark(self) -> None:
+        """Tell how far everything was told."""
+        obj = {
+            "apiVersion": self.kind.api_version, "kind": self.kind.kind,
+            "metadata": {"resourceVersion": str(self.server.version)},
+        }  # fmt: skip
+        self.tell(orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n")
+
+    def changed(self, kind: Kind, change: Change) -> None:
+        """One more change of the log."""
+        if kind is not self.kind or (
+            self.namespace is not None and change.obj["metadata"]["namespace"] != self.namespace
+        ):
+            return
+        what = change.type
+        if self.labels or self.fields:
+            now = selected(change.obj, self.labels, self.fields)
+            before = change.before is not None and selected(change.before, self.labels, self.fields)
+            if what == "DELETED" and not before:
+                return
+            if what != "DELETED":
+                if not now and not before:
+                    return
+                what = "DELETED" if not now else "MODIFIED" if before else "ADDED"
+        self.tell(_line(what, change.obj))
+
+
+_lines: dict[tuple[str, str, str], bytes] = {}
+
+
+def _line(what: str, obj: Object) -> bytes:
+    """An event as a line; several watches tell the same one, one after the other."""
+    metadata = obj["metadata"]
+    key = (what, metadata["uid"], metadata["resourceVersion"])
+    line = _lines.get(key)
+    if line is None:
+        if len(_lines) > 64:
+            _lines.clear()
+        line = _lines[key] = orjson.dumps({"type": what, "object": obj}) + b"\n"
+    return line
+
+
+def answer(server: ApiServer, call: Call) -> Answer:
+    """Carry out a request that is no watch."""
+    if call.path == "/version":
+        return Answer(200, b'{"gitVersion":"v1.34.4"}', {})
+    try:
+        if call.path.endswith("/tokenreviews"):
+            return _json(201, _token_review(server, orjson.loads(call.body or b"{}")))
+        target = target_of(call.path)
+        if target is None:
+            raise Refused(404, "NotFound", "the server could not find the requested resource")
+        return _carry_out(server, call, target)
+    except Refused as refused:
+        return refusal(refused.code, refused.reason, refused.message, refused.details)
+
+
+def _carry_out(server: ApiServer, call: Call, target: Target) -> Answer:
+    kind, namespace, name, subresource = target
+    if call.method == "GET":
+        if name is None:
+            limit = int(call.params.get("limit", "0"))
+            params = call.params
+            found = server.list(kind, namespace, params.get("labelSelector"), params.get("fieldSelector"), limit,
+                                params.get("continue"))  # fmt: skip
+            return _json(200, found)
+        assert namespace is not None
+        return _json(200, server.get(kind, namespace, name))
+    assert namespace is not None
+    body: Any = orjson.loads(call.body or b"{}")
+    if call.method == "POST":
+        dry_run = "dryRun" in call.params
+        return _json(201, server.create(kind, namespace, body, call.agent, dry_run=dry_run))
+    assert name is not None
+    if call.method == "PATCH":
+        if call.content_type != MERGE_PATCH:
+            raise Refused(415, "UnsupportedMediaType", f"{call.content_type} is not simulated")
+        return _json(200, server.patch(kind, namespace, name, body, call.agent, subresource))
+    assert call.method == "DELETE", call.method
+    wanted = body.get("preconditions") or {}
+    last = server.delete(
+        kind, namespace, name, call.agent, uid=wanted.get("uid"), resource_version=wanted.get("resourceVersion"),
+        grace_seconds=body.get("gracePeriodSeconds"),
+    )  # fmt: skip
+    return _json(200, last)
+
+
+def _token_review(server: ApiServer, body: Object) -> Object:
+    """Workers' tokens are what they say, as long as the pod lives."""
+    token = body["spec"]["token"]
+    namespace, name, uid = token.removeprefix(WORKER_TOKEN).split("/")
+    pod = server.find(KINDS["pods"], namespace, name)
+    if not token.startswith(WORKER_TOKEN) or pod is None or pod["metadata"]["uid"] != uid:
+        return body | {"status": {"authenticated": False, "error": "the token is bound to no pod"}}
+    extra = {"authentication.kubernetes.io/pod-name": [name], "authentication.kubernetes.io/pod-uid": [uid]}
+    user = {"username": f"system:serviceaccount:{namespace}:default", "extra": extra}
+    return body | {"status": {"authenticated": True, "audiences": body["spec"]["audiences"], "user": user}}
+
+
+def _json(status: int, obj: Object) -> Answer:
+    return Answer(status, orjson.dumps(obj), {})

@@ -1,0 +1,188 @@
+"""An asyncio event loop whose clock is simulated, with processes that can be frozen and killed.
+
+Nothing here waits: when no callback is ready, the clock jumps to the next timer. Callbacks run in the order in which
+they became ready, so a run depends on nothing but its seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+CALLBACKS_AT_MOST = 2_000_000
+
+
+class Stuck(AssertionError):
+    """Nothing is left that could ever happen, or far too much happens."""
+
+
+class Process:
+    """What is frozen and killed as a whole: its tasks are those that were started in its context.
+
+    A killed process runs no further line, not even a `finally`; a frozen one finds, when it goes on, that time has
+    passed. Its clock is `skew_seconds` off.
+    """
+
+    def __init__(self, name: str, skew_seconds: float = 0.0) -> None:
+        self.name = name
+        self.skew_seconds = skew_seconds
+        self.dead = False
+        self._held: list[asyncio.Handle] | None = None
+
+    @property
+    def frozen(self) -> bool:
+        return self._held is not None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it cannot do anything now."""
+        return self.dead or self._held is not None
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        if self._held is None:
+            self._held = []
+
+    def thaw(self, loop: SimulatedLoop) -> None:
+        """SIGCONT: everything that became due meanwhile is run, in order."""
+        held, self._held = self._held or [], None
+        loop.ready.extend(held)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.dead = True
+        self._held = None
+
+    def keep(self, handle: asyncio.Handle) -> None:
+        """Take a callback that became ready while the process is stopped."""
+        if self._held is not None:
+            self._held.append(handle)
+
+
+PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
+
+
+class SimulatedLoop(asyncio.AbstractEventLoop):
+    """The loop of one run. Blocking calls handed to a thread are made at once."""
+
+    def __init__(self) -> None:
+        self.ready: deque[asyncio.Handle] = deque()
+        self.errors: list[dict[str, Any]] = []
+        self.callbacks = 0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._numbers = itertools.count()
+        self._now = 0.0
+        self._running = False
+
+    # --- what asyncio asks of a loop -------------------------------------------------------------------------
+
+    def time(self) -> float:
+        return self._now
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return self._running
+
+    def is_closed(self) -> bool:
+        return False
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self.ready.append(handle)
+        return handle
+
+    call_soon_threadsafe = call_soon
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + max(0.0, delay), callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._numbers), handle))
+        return handle
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """It stays in the heap and is passed over when its time comes."""
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(  # type: ignore[override]
+        self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: contextvars.Context | None = None
+    ) -> asyncio.Task[Any]:
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # a killed process leaves its tasks as they are
+        return task
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.errors.append(context)
+
+    # --- running ---------------------------------------------------------------------------------------------
+
+    def run_until(self, condition: Callable[[], bool]) -> None:
+        """Run until the condition holds, looked at whenever the clock has moved. Raises Stuck."""
+        asyncio._set_running_loop(self)
+        self._running = True
+        try:
+            while not condition():
+                self._run_ready()
+                self._advance()
+        finally:
+            self._running = False
+            asyncio._set_running_loop(None)
+
+    def _run_ready(self) -> None:
+        ready = self.ready
+        while ready:
+            handle = ready.popleft()
+            if handle._cancelled:  # type: ignore[attr-defined]
+                continue
+            process: Process | None = handle._context.get(PROCESS)  # type: ignore[attr-defined]
+            if process is not None and process.stopped:
+                process.keep(handle)
+                continue
+            self.callbacks += 1
+            if self.callbacks > CALLBACKS_AT_MOST:
+                raise Stuck(f"{self.callbacks} callbacks by {self._now:.1f} s: something runs in circles")
+            handle._run()  # type: ignore[attr-defined]
+
+    def _advance(self) -> None:
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+            heapq.heappop(timers)
+        if not timers:
+            raise Stuck(f"at {self._now:.1f} s nothing is left that could happen")
+        self._now = max(self._now, timers[0][0])
+        while timers and timers[0][0] <= self._now:
+            self.ready.append(heapq.heappop(timers)[2])
+
+
+def in_process(process: Process | None, callback: Callable[..., Any], *args: Any) -> Any:
+    """Call something as a process, or as nobody: what it starts belongs to it."""
+
+    def run() -> Any:
+        PROCESS.set(process)
+        return callback(*args)
+
+    return contextvars.Context().run(run) if process is None else contextvars.copy_context().run(run)

@@ -1,0 +1,287 @@
+"""One run: everything follows from its seed."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import logging
+import random
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+import orjson
+
+from klipjudge.judge import judge
+from klipsim.apiserver import ANALYSIS_JOBS, ANALYSIS_QUEUES, JOBS, PODS, ApiServer
+from klipsim.clocks import EPOCH, simulated_clocks
+from klipsim.faults import Fault, Injector, plan_faults
+from klipsim.job_controller import Collectors, JobController
+from klipsim.loop import SimulatedLoop, Stuck
+from klipsim.network import NOBODY, Network, SimulatedClient
+from klipsim.nodes import Nodes
+from klipsim.objects import Object
+from klipsim.replica import Replica
+from klipsim.rows import TRANSITION
+from klipsim.schema import FINISHED
+from klipsim.users import NAMESPACE, Action, Plan, Users, plan_users
+from klipstream_operator.settings import Settings
+from klipstream_operator.status_writer import StatusWriter
+
+HORIZON_SECONDS = 45.0
+"""Users act and faults begin within this time."""
+PATIENCE_SECONDS = 900.0
+"""After the last fault everything must be finished within this time."""
+QUIET_SECONDS = 45.0
+"""How long the steady state at the end is watched."""
+REPLICAS = ("a", "b", "c")
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run showed."""
+
+    seed: int
+    violations: list[str] = field(default_factory=list)
+    hit: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Faults carried out, by row and kind."""
+    transitions: Counter[str] = field(default_factory=Counter)
+    writes: int = 0
+    """By the operator."""
+    jobs: int = 0
+    seconds: float = 0.0
+    """Simulated."""
+    digest: str = ""
+    """Of all writes: equal for equal runs."""
+
+
+@dataclass(slots=True)
+class Scenario:
+    """What a seed stands for; a part of it can be left out, to see whether it matters."""
+
+    seed: int
+    plan: Plan
+    faults: list[Fault]
+    replicas: int
+
+    @classmethod
+    def of(cls, seed: int) -> Scenario:
+        """The scenario of a seed."""
+        rng = random.Random(f"plan {seed}")
+        plan = plan_users(rng, HORIZON_SECONDS)
+        return cls(seed, plan, plan_faults(rng, HORIZON_SECONDS), rng.choice((2, 2, 3)))
+
+
+def run(scenario: Scenario, *, verbose: bool = False) -> Result:
+    """Run a scenario to its end, and judge it."""
+    random.seed(f"run {scenario.seed}")
+    # Killed processes leave coroutines behind that never end. When they are collected they complain, which says
+    # nothing; and it must not happen in the middle of a run, since it would be at a moment that no seed decides.
+    gc.disable()
+    complain, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        with simulated_clocks(), _transitions_noted():
+            return _World(scenario, verbose).run()
+    finally:
+        gc.collect()
+        gc.enable()
+        sys.unraisablehook = complain
+
+
+@contextmanager
+def _transitions_noted() -> Iterator[None]:
+    """Each write of a status knows which transition it is, for the injector."""
+    write = StatusWriter.write
+
+    async def noted(self: StatusWriter, job: Any, status: Any, transition: Any) -> bool:
+        token = TRANSITION.set(transition)
+        try:
+            return await write(self, job, status, transition)
+        finally:
+            TRANSITION.reset(token)
+
+    with mock.patch.object(StatusWriter, "write", noted):
+        yield
+
+
+class _World:
+    def __init__(self, scenario: Scenario, verbose: bool) -> None:
+        self.scenario = scenario
+        seed = scenario.seed
+        self.loop = loop = SimulatedLoop()
+        self.rng = random.Random(f"world {seed}")
+        self.server = ApiServer(random.Random(f"server {seed}"), lambda: EPOCH + loop.time())
+        self.injector = Injector(scenario.faults, loop.time, random.Random(f"injector {seed}"))
+        self.network = Network(loop, self.server, self.injector, random.Random(f"network {seed}"))
+        JobController(loop, self.server, random.Random(f"jobs {seed}"))
+        Collectors(loop, self.server, random.Random(f"garbage {seed}"))
+        self.nodes = Nodes(
+            loop, self.server, random.Random(f"nodes {seed}"), scenario.plan.script, self.post, scenario.plan.rooms
+        )
+        self.users = Users(self.server, scenario.plan, self._may_delete)
+        self.bugs: list[str] = []
+        lease = self.rng.choice(("5", "15"))
+        settings = Settings.from_environment({
+            "KLIPSTREAM_NAMESPACES": NAMESPACE, "KLIPSTREAM_LEASE_SECONDS": lease, "KLIPSTREAM_SWEEP_SECONDS": "20",
+            "KLIPSTREAM_ARCHIVE_LOGS": "false",
+            "KLIPSTREAM_EVENTS": "on" if self.rng.random() < 0.1 else "off",
+        })  # fmt: skip
+        self.replicas = [
+            Replica(name, self.network, settings, random.Random(f"replica {name} {seed}"), SimulatedClient, self.bugs,
+                    self.rng.choice((0.0, self.rng.uniform(-2, 2), self.rng.uniform(-90, 90))))
+            for name in REPLICAS[: scenario.replicas]
+        ]  # fmt: skip
+        self.result = Result(seed)
+        self.quiet_from = 0.0
+
+    # --- the run -----------------------------------------------------------------------------------------------
+
+    def run(self) -> Result:
+        for action in self.scenario.plan.actions:
+            self._at(action.at, self.users.act, action)
+        for fault in self.scenario.faults:
+            if not fault.row:
+                self._at(fault.at, self._strike, fault)
+        for number, replica in enumerate(self.replicas):
+            self._at(0.1 * number, replica.start)
+        try:
+            self.loop.run_until(lambda: self.loop.time() >= HORIZON_SECONDS)
+            self._end_faults()
+            give_up = self.loop.time() + PATIENCE_SECONDS
+            self.loop.run_until(lambda: self.loop.time() > give_up or self._settled())
+            self.quiet_from = self.loop.time() + 5.0
+            self.loop.run_until(lambda: self.loop.time() >= self.quiet_from + QUIET_SECONDS)
+        except Stuck as stuck:
+            self.result.violations.append(f"stuck: {stuck}")
+        self._judge()
+        for replica in self.replicas:
+            if replica.process is not None:
+                replica.process.kill()
+        return self.result
+
+    def _at(self, seconds: float, act: Any, *args: Any) -> None:
+        self.loop.call_at(seconds, act, *args, context=NOBODY)
+
+    def _settled(self) -> bool:
+        """Nothing is left to do."""
+        if any(job["status"]["phase"] not in FINISHED for job in self.server.all(ANALYSIS_JOBS)):
+            return False
+        return not any((queue.get("status") or {}).get("admitted") for queue in self.server.all(ANALYSIS_QUEUES))
+
+    def _end_faults(self) -> None:
+        self.injector.armed = False
+        self.injector.storm_until = 0.0
+        self.network.down = False
+        self.users.restore()
+        for replica in self.replicas:
+            replica.recover()
+        for node in self.nodes.nodes:
+            self.nodes.recover(node)
+
+    # --- faults that begin at a time ---------------------------------------------------------------------------
+
+    def _strike(self, fault: Fault) -> None:
+        replica = self.replicas[fault.replica % len(self.replicas)]
+        self.injector.happened(fault.kind)
+        loop = self.loop
+        match fault.kind:
+            case "killed":
+                if replica.process is not None:
+                    replica.crash(replica.process)
+            case "terminated":
+                replica.terminate()
+            case "frozen":
+                replica.freeze(fault.seconds)
+            case "partitioned":
+                replica.partitioned = True
+                self.network.cut(replica)
+                loop.call_later(fault.seconds, setattr, replica, "partitioned", False, context=NOBODY)
+            case "server away":
+                self.network.down = True
+                self.network.cut()
+                loop.call_later(fault.seconds, setattr, self.network, "down", False, context=NOBODY)
+            case "error storm":
+                self.injector.storm = ("refused 500", "refused 503", "refused 429")[int(fault.detail * 3)]
+                self.injector.storm_until = loop.time() + fault.seconds
+            case "compacted":
+                self.server.compact()
+            case "node lost":
+                self.nodes.lose(int(fault.detail * 10), fault.seconds, noticed_after=fault.seconds * fault.detail)
+            case "clock set":
+                if replica.process is not None:
+                    replica.skew_seconds = replica.process.skew_seconds = (fault.detail - 0.5) * 240
+            case _:
+                self._disturb_watches(fault, replica)
+
+    def _disturb_watches(self, fault: Fault, replica: Replica) -> None:
+        streams = [stream for stream in self.network.streams if stream.replica is replica]
+        for stream in streams[int(fault.detail * 4) % 4 :]:
+            match fault.kind:
+                case "watch lags":
+                    stream.lag_until, stream.lag_seconds = self.loop.time() + fault.seconds, fault.seconds
+                case "watch cut":
+                    stream.break_off(ConnectionResetError("reset"))
+                case "watch gone":
+                    status = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
+                    stream.inject(orjson.dumps({"type": "ERROR", "object": status}) + b"\n")
+                case "watch swallows":
+                    stream.swallow += 1 + int(fault.detail * 3)
+                case "watch repeats":
+                    stream.duplicate += 3
+                case "watch silent":
+                    stream.mute()
+
+    # --- what else happens ---------------------------------------------------------------------------------------
+
+    async def post(self, token: str, body: Object) -> tuple[int, Object]:
+        """A worker posts to the Service: some replica that runs takes it."""
+        running = [replica for replica in self.replicas if replica.runs] or self.replicas
+        return await self.rng.choice(running).post(token, body)
+
+    def _may_delete(self, job: Object) -> bool:
+        """Whether a Kubernetes Job may be deleted by hand: not while somebody may be frozen inside its creation."""
+        uid = job["metadata"]["uid"]
+        named = any(
+            attempt.get("jobUID") == uid
+            for owner in self.server.all(ANALYSIS_JOBS)
+            for attempt in owner["status"].get("attempts") or ()
+        )
+        return named and not any(r.process is not None and r.process.frozen for r in self.replicas)
+
+    # --- judging ---------------------------------------------------------------------------------------------------
+
+    def _judge(self) -> None:
+        result, history = self.result, self.server.history
+        result.hit = self.injector.hit
+        result.seconds = self.loop.time()
+        result.jobs = len(self.users.submitted)
+        result.writes = sum(1 for request in history if request.agent in REPLICAS)
+        result.violations += self.bugs
+        result.violations += [f"unhandled: {error.get('exception')!r} {error.get('message')}" for error in self.loop.errors]
+        verdict = judge(history)
+        result.violations += [f"{each.rule} at {each.revision}: {each.message}" for each in verdict.violations]
+        late = [
+            r for r in history
+            if r.agent in REPLICAS and r.received > EPOCH + self.quiet_from and r.resource != "leases.coordination.k8s.io"
+        ]  # fmt: skip
+        if self.quiet_from and late:
+            result.violations.append(f"not quiet: {late[0].kind_of} {late[0].name} in a steady state ({len(late)})")
+        if any(pod["status"]["phase"] not in ("Succeeded", "Failed") for pod in self.server.all(PODS)):
+            result.violations.append("a worker pod is left")
+        hasher = hashlib.sha256()
+        for request in history:
+            hasher.update(f"{request.revision} {request.agent} {request.kind_of} {request.name} {request.received}".encode())
+        result.digest = hasher.hexdigest()[:16]
+
+
+def simulate(seed: int) -> Result:
+    """Run the scenario of a seed."""
+    return run(Scenario.of(seed))
+
+
+__all__: Sequence[str] = ("Action", "JOBS", "Result", "Scenario", "run", "simulate")
+logging.getLogger("klipstream_operator").setLevel(logging.CRITICAL)
