@@ -11,6 +11,18 @@ from email.utils import parsedate_to_datetime
 _DRIFT = 1e-4
 
 
+def steady_clock(
+    wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+) -> Callable[[], float]:
+    """Unix seconds that go on evenly when somebody sets the wall clock.
+
+    An answer would show that it was set, but only the next one: what is decided until then would be wrong, and a
+    timer that is set by it would stay so.
+    """
+    began = wall() - monotonic()
+    return lambda: began + monotonic()
+
+
 class ServerClock:
     """Bounds the server's clock minus ours from the Date headers of its answers.
 
@@ -21,14 +33,15 @@ class ServerClock:
     An answer that contradicts what is known means that a clock was set; it alone counts from then on.
     """
 
-    def __init__(self, wall: Callable[[], float] = time.time) -> None:
-        self._wall = wall
+    def __init__(self, local: Callable[[], float] = time.time) -> None:
+        self.local = local
+        """Our clock, in Unix seconds."""
         self._low_seconds = float("-inf")
         self._high_seconds = float("inf")
         self._heard_at = 0.0
 
     def heard(self, date: str | None, sent_at: float, received_at: float) -> None:
-        """One answer: its Date header and our wall clock (Unix seconds) around the exchange."""
+        """One answer: its Date header and our clock (Unix seconds) around the exchange."""
         if date is None or received_at < sent_at:
             return
         try:
@@ -49,4 +62,4 @@ class ServerClock:
 
     def now(self) -> datetime:
         """UTC, by the server's clock."""
-        return datetime.fromtimestamp(self._wall(), UTC) + timedelta(seconds=self.offset_seconds)
+        return datetime.fromtimestamp(self.local(), UTC) + timedelta(seconds=self.offset_seconds)

@@ -15,7 +15,7 @@ import aiohttp
 import orjson
 
 from .backoff import Backoff
-from .clock import ServerClock
+from .clock import ServerClock, steady_clock
 from .config import Connection
 from .errors import ApiError, ConfigurationError, TooManyRequests, Unauthorized, Unreachable, from_status
 
@@ -65,7 +65,7 @@ class Transport:
     ) -> None:
         self.connection = connection
         self.on_request = on_request
-        self._clock = ServerClock(time.time)
+        self._clock = ServerClock(steady_clock(time.time, time.monotonic))
         # Beside the server compression costs both sides more time than it saves.
         self._headers = {
             "User-Agent": user_agent,
@@ -204,7 +204,7 @@ class Transport:
             authorization = await self.connection.credentials.header()
             sent_headers = dict(headers or {}) | ({"Authorization": authorization} if authorization else {})
             fenced = _fence.set(about_to_send)
-            sent_at = time.time()
+            sent_at = self._clock.local()
             try:
                 response = await self._opened().request(
                     method, self.connection.server + path, params=params, data=data, headers=sent_headers,
@@ -216,7 +216,7 @@ class Transport:
                 _fence.reset(fenced)
             async with response:
                 status = response.status
-                self._clock.heard(response.headers.get("Date"), sent_at, time.time())
+                self._clock.heard(response.headers.get("Date"), sent_at, self._clock.local())
                 if status >= 300:
                     raise await _refusal(response)
                 yield response

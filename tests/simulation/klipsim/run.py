@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
+import aiohttp
 import orjson
 
 from klipjudge.judge import judge
@@ -224,7 +225,7 @@ class _World:
                 case "watch lags":
                     stream.lag_until, stream.lag_seconds = self.loop.time() + fault.seconds, fault.seconds
                 case "watch cut":
-                    stream.break_off(ConnectionResetError("reset"))
+                    stream.break_off(aiohttp.ClientPayloadError("reset"))
                 case "watch gone":
                     status = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
                     stream.inject(orjson.dumps({"type": "ERROR", "object": status}) + b"\n")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from klipstream_kube.clock import ServerClock
+from klipstream_kube.clock import ServerClock, steady_clock
 
 T0 = 1_800_000_000.0
 
@@ -61,6 +61,16 @@ def test_an_answer_without_a_usable_date_changes_nothing(date: str | None) -> No
 
 
 def test_now_is_the_servers_time() -> None:
-    clock = ServerClock(wall=lambda: T0)
+    clock = ServerClock(lambda: T0)
     hear(clock, 7200.0, T0, 0.001, 0.001)
     assert clock.now().timestamp() == pytest.approx(T0 + 7200, abs=1.01)
+
+
+def test_setting_the_wall_clock_changes_nothing() -> None:
+    """Found by simulation: a notBefore that came just after the clock was set back was seen 10 s too late."""
+    wall, monotonic = T0, 5.0
+    clock = ServerClock(steady_clock(lambda: wall, lambda: monotonic))
+    hear(clock, 0.0, clock.local(), 0.001, 0.001)
+    monotonic += 60
+    wall += 60 - 3600
+    assert clock.now().timestamp() == pytest.approx(T0 + 60, abs=1.01)
