@@ -188,9 +188,7 @@ class ApiServer:
             return obj
         return self._commit(kind, "create", "", None, obj, agent)
 
-    def patch(
-        self, kind: Kind, namespace: str, name: str, body: Object, agent: str, subresource: str = ""
-    ) -> Object:
+    def patch(self, kind: Kind, namespace: str, name: str, body: Object, agent: str, subresource: str = "") -> Object:
         """A merge patch. Refused with 404, with 409 when resourceVersion is another, with 422 when uid is."""
         before = self.get(kind, namespace, name)
         after = self._patched(kind, before, body, subresource)
@@ -209,7 +207,9 @@ class ApiServer:
             raise Refused(409, "Conflict", message, {"name": metadata["name"], "kind": kind.plural})
         if metadata.get("uid") != before["metadata"]["uid"]:
             causes = [{"reason": "FieldValueInvalid", "message": "field is immutable", "field": "metadata.uid"}]
-            raise Refused(422, "Invalid", f"{kind.kind} is invalid: metadata.uid: field is immutable", {"causes": causes})
+            raise Refused(
+                422, "Invalid", f"{kind.kind} is invalid: metadata.uid: field is immutable", {"causes": causes}
+            )
         if subresource == "status":
             after = before | {"status": after.get("status") or {}}
         elif kind.status:
@@ -245,7 +245,9 @@ class ApiServer:
             ("UID", uid, metadata["uid"]), ("ResourceVersion", resource_version, metadata["resourceVersion"]),
         ):  # fmt: skip
             if wanted is not None and wanted != found:
-                message = f"Precondition failed: {field_name} in precondition: {wanted}, {field_name} in object meta: {found}"
+                message = (
+                    f"Precondition failed: {field_name} in precondition: {wanted}, {field_name} in object meta: {found}"
+                )
                 raise Refused(409, "Conflict", f'Operation cannot be fulfilled on {kind.plural} "{name}": {message}')
         grace = self._grace(kind, before, grace_seconds)
         if grace or metadata.get("finalizers"):
@@ -253,9 +255,7 @@ class ApiServer:
                 return before
             marks = {"deletionTimestamp": self.stamp(grace), "deletionGracePeriodSeconds": grace}
             generation = {"generation": metadata["generation"] + 1} if kind.counts_generations else {}
-            return self._commit(
-                kind, "delete", "", before, before | {"metadata": metadata | marks | generation}, agent
-            )
+            return self._commit(kind, "delete", "", before, before | {"metadata": metadata | marks | generation}, agent)
         return self._remove(kind, "delete", before, agent)
 
     @staticmethod

@@ -22,7 +22,9 @@ def condition(obj: Object, type_: str) -> Object | None:
     return next((each for each in conditions if each["type"] == type_ and each["status"] == "True"), None)
 
 
-def with_condition(conditions: list[Object], type_: str, status: str, reason: str, stamp: str, **more: Any) -> list[Object]:
+def with_condition(
+    conditions: list[Object], type_: str, status: str, reason: str, stamp: str, **more: Any
+) -> list[Object]:
     """Conditions with one set."""
     kept = [each for each in conditions if each["type"] != type_]
     return [*kept, {"type": type_, "status": status, "reason": reason, "lastTransitionTime": stamp, **more}]
@@ -88,7 +90,9 @@ class JobController(_Controller):
         ended = next((pod for pod in tracked if pod["status"]["phase"] in ENDED), None)
         conditions = status.get("conditions") or []
         if ended is not None or condition(job, "SuccessCriteriaMet") or condition(job, "FailureTarget"):
-            succeeded = condition(job, "SuccessCriteriaMet") or (ended is not None and ended["status"]["phase"] == "Succeeded")
+            succeeded = condition(job, "SuccessCriteriaMet") or (
+                ended is not None and ended["status"]["phase"] == "Succeeded"
+            )
             first, last, reason = (
                 ("SuccessCriteriaMet", "Complete", "CompletionsReached")
                 if succeeded

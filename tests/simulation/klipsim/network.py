@@ -199,7 +199,10 @@ class Response:
     def __init__(self, found: Answer, network: Network, stream: WatchStream | None = None) -> None:
         self.status = found.status
         self.reason = ""
-        self.headers = {"Date": network.date(), **{name.replace("_", "-"): text for name, text in found.headers.items()}}
+        self.headers = {
+            "Date": network.date(),
+            **{name.replace("_", "-"): text for name, text in found.headers.items()},
+        }
         self._body = found.body
         self._stream = stream
 

@@ -166,7 +166,11 @@ class Nodes:
             run = self._run(pod, script, deadline)
             code, reason = await run
             if code is not None:
-                ended = {"exitCode": code, "reason": reason, "message": script.message if code == script.exit_code else ""}
+                ended = {
+                    "exitCode": code,
+                    "reason": reason,
+                    "message": script.message if code == script.exit_code else "",
+                }
                 phase = "Succeeded" if code == 0 else "Failed"
                 await self._write(pod, node, {"phase": phase}, {"terminated": ended})
                 return

@@ -43,7 +43,7 @@ def selected(obj: Object, labels: str | None, fields: str | None) -> bool:
 
 @lru_cache(maxsize=1024)
 def _terms(selector: str) -> tuple[tuple[str, str | None], ...]:
-    """"a,b=c" as (a, None), (b, c): existence and equality, which is all that is used here."""
+    """ "a,b=c" as (a, None), (b, c): existence and equality, which is all that is used here."""
     terms = []
     for term in selector.split(","):
         key, equals, value = term.replace("==", "=").partition("=")

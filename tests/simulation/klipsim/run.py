@@ -262,7 +262,9 @@ class _World:
         result.jobs = len(self.users.submitted)
         result.writes = sum(1 for request in history if request.agent in REPLICAS)
         result.violations += self.bugs
-        result.violations += [f"unhandled: {error.get('exception')!r} {error.get('message')}" for error in self.loop.errors]
+        result.violations += [
+            f"unhandled: {error.get('exception')!r} {error.get('message')}" for error in self.loop.errors
+        ]
         verdict = judge(history)
         result.violations += [f"{each.rule} at {each.revision}: {each.message}" for each in verdict.violations]
         late = [
@@ -275,7 +277,9 @@ class _World:
             result.violations.append("a worker pod is left")
         hasher = hashlib.sha256()
         for request in history:
-            hasher.update(f"{request.revision} {request.agent} {request.kind_of} {request.name} {request.received}".encode())
+            hasher.update(
+                f"{request.revision} {request.agent} {request.kind_of} {request.name} {request.received}".encode()
+            )
         result.digest = hasher.hexdigest()[:16]
 
 

@@ -93,6 +93,7 @@ def _queue(rng: random.Random) -> Object:
         spec["stall"] = {"noProgressSeconds": 8}
     if rng.random() < 0.2:
         spec["reservedSlots"] = {"URGENT": 1}
+        spec["maxConcurrentJobs"] += 1
     return spec
 
 
@@ -180,7 +181,8 @@ class Users:
             if found is None:
                 self._create_queue(name, spec)
             else:
-                limit = max(1, found["spec"]["maxConcurrentJobs"])
+                kept = sum((found["spec"].get("reservedSlots") or {}).values())
+                limit = max(1 + kept, found["spec"]["maxConcurrentJobs"])
                 self._spec(ANALYSIS_QUEUES, name, {"mode": "Running", "maxConcurrentJobs": limit})
 
     def _act(self, action: Action) -> None:
