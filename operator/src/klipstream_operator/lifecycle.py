@@ -296,7 +296,8 @@ def _settle(
     """The attempt is over: success first, since a cancel that comes too late loses."""
     # What the worker said last may not be written yet; once the job is finished it could not be.
     if progress is not None and progress.attempt == job.status.attempt:
-        job = job.model_copy(update={"status": job.status.model_copy(update={"progress": progress})})
+        latest = statuses.latest_progress(job.status.progress, progress)
+        job = job.model_copy(update={"status": job.status.model_copy(update={"progress": latest})})
     pod = view.ended_pod
     if (pod is not None and pod.phase == "Succeeded") or (pod is None and view.job is not None and view.job.complete):
         return WriteStatus(statuses.succeeded(job, queue, pod, now), Transition.SUCCEEDED)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from klipstream_api import AnalysisJob, AnalysisJobStatus
-from klipstream_operator.workload import JobView
+from klipstream_operator.workload import JobView, PodView
 
 Fields = dict[str, object]
 _SHOWN = ("job", "uid", "attempt", "queue")
@@ -23,8 +23,8 @@ def job_fields(job: AnalysisJob, status: AnalysisJobStatus | None = None) -> Fie
     return _fields(metadata.namespace, metadata.name, metadata.uid, status.attempt, queue_name)
 
 
-def attempt_fields(view: JobView, owner: AnalysisJob | None) -> Fields:
-    """Fields of a line about a Kubernetes Job of ours, whose AnalysisJob may be gone."""
+def attempt_fields(view: JobView | PodView, owner: AnalysisJob | None) -> Fields:
+    """Fields of a line about a Kubernetes Job or pod of ours, whose AnalysisJob may be gone."""
     if owner is None:
         return _fields(view.namespace, "", view.job_uid, view.attempt, "")
     return job_fields(owner) | {"attempt": view.attempt}

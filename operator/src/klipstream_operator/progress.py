@@ -12,7 +12,7 @@ from klipstream_kube import ApiError, Unreachable
 from klipstream_operator.limits import limits_of
 from klipstream_operator.log_fields import job_fields
 from klipstream_operator.status_writer import StatusWriter
-from klipstream_operator.statuses import running
+from klipstream_operator.statuses import latest_progress, running
 from klipstream_operator.store import Store, queue_key
 from klipstream_operator.transitions import Transition
 from klipstream_operator.workload import PodView
@@ -81,7 +81,7 @@ class ProgressBook:
                 return Verdict.STALE, None
             verdict = self._judge(job, pod)
         if verdict is Verdict.TAKEN:
-            before = self.store.progress.get(job.uid) or job.status.progress
+            before = latest_progress(job.status.progress, self.store.progress.get(job.uid))
             progress = merged(before, pod.attempt, post, self.writer.now())
             if progress is before and job.status.phase is Phase.RUNNING:
                 return verdict, job

@@ -84,12 +84,27 @@ def resumed(job: AnalysisJob, now: datetime) -> AnalysisJobStatus:
     )
 
 
+def latest_progress(written: Progress | None, posted: Progress | None) -> Progress | None:
+    """What is known of the progress from the status and from what this replica was told and has not written yet.
+
+    Each post goes to any replica, so what another one wrote may be newer: it never falls back, neither within an
+    attempt nor to an earlier one (the API server refuses both).
+    """
+    if posted is None or written is None:
+        return posted or written
+    if posted.attempt != written.attempt:
+        return max(posted, written, key=lambda progress: progress.attempt)
+    newer, older = (posted, written) if posted.updated_at >= written.updated_at else (written, posted)
+    percentage = max(newer.percentage, older.percentage)
+    return newer.model_copy(update={"percentage": percentage, "checkpoint": newer.checkpoint or older.checkpoint})
+
+
 def running(job: AnalysisJob, progress: Progress | None, now: datetime) -> AnalysisJobStatus:
     """The worker's container runs, or the worker posted progress."""
     return job.status.model_copy(
         update={
             "phase": Phase.RUNNING,
-            "progress": progress if progress is not None else job.status.progress,
+            "progress": latest_progress(job.status.progress, progress),
             "conditions": _no_longer(job.status.conditions, "CapacityAvailable", "Scheduled", now),
         }
     )

@@ -267,6 +267,16 @@ class Store:
             del self.attempts[key]
         self._attempt_changed(key)
 
+    def knows(self, view: JobView | PodView) -> bool:
+        """Whether a Job or pod counts as there; a pod that has ended is kept for how it ended, there or not."""
+        attempt = self.attempts.get((view.job_uid, view.attempt))
+        if attempt is None:
+            return False
+        if isinstance(view, JobView):
+            return attempt.job is not None and attempt.job.uid == view.uid
+        pod = attempt.pods.get(view.uid)
+        return pod is not None and not pod.ended
+
     def pod(self, uid: str) -> PodView | None:
         """A worker pod by its uid."""
         key = self.workloads.get(uid)

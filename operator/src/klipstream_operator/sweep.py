@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from klipstream_api import AnalysisQueue, names
-from klipstream_kube import JOBS, ApiError, Client, Conflict, NotFound, Resource, Unreachable
+from klipstream_kube import JOBS, PODS, ApiError, Client, Conflict, NotFound, Resource, Unreachable
 from klipstream_operator.log_fields import Fields, attempt_fields, job_fields
 from klipstream_operator.reconciler import Reconciler
 from klipstream_operator.status_writer import ANALYSIS_JOBS, ANALYSIS_QUEUES, StatusWriter
 from klipstream_operator.store import QueueKey, version
 from klipstream_operator.taking import take_queue
-from klipstream_operator.workload import JobView, view_job
+from klipstream_operator.workload import JobView, PodView, view_job, view_pod
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
@@ -103,19 +103,47 @@ class Sweep:
                 missed[ANALYSIS_JOBS.qualified_name] += told.without(obj, job_fields(taken))
             store.refresh(obj["metadata"]["uid"], now)
             self.reconciler.enqueue(obj["metadata"]["uid"])
-        views = (view.job for view in store.attempts.values() if view.job is not None)
-        told = _Told(self.watched(JOBS, namespace), {view.uid: view.resource_version for view in views})
-        for obj in (await self._listed(JOBS, namespace, CHILDREN)).values():
-            if (view := view_job(obj)) is not None:
-                fields = attempt_fields(view, store.jobs.get(view.job_uid))
-                missed[JOBS.qualified_name] += told.without(obj, fields)
-                store.put_workload(view)
+        for view in await self._workloads(JOBS, view_job, namespace, missed):
+            if isinstance(view, JobView):
                 missed[JOBS.qualified_name] += await self._stop_unreserved(view)
+        await self._workloads(PODS, view_pod, namespace, missed)
         for key in list(store.queues):
             store.on_queue(key)
         for resource, count in missed.items():
             self.repaired(resource, count)
         return missed.total()
+
+    async def _workloads(
+        self,
+        resource: Resource,
+        view_of: Callable[[dict[str, Any]], JobView | PodView | None],
+        namespace: str | None,
+        missed: Counter[str],
+    ) -> list[JobView | PodView]:
+        """List Jobs or pods live, and have the store hold those and no others; counts what the watch had missed."""
+        store = self.writer.store
+        known = {
+            view.uid: view
+            for attempt in store.attempts.values()
+            for view in ((attempt.job,) if resource is JOBS else tuple(attempt.pods.values()))
+            if view is not None and self._covers(namespace, view.namespace)
+        }
+        told = _Told(self.watched(resource, namespace), {uid: view.resource_version for uid, view in known.items()})
+        listed = await self._listed(resource, namespace, CHILDREN)
+        views = []
+        for obj in listed.values():
+            if (view := view_of(obj)) is not None:
+                missed[resource.qualified_name] += told.without(obj, attempt_fields(view, store.jobs.get(view.job_uid)))
+                store.put_workload(view)
+                views.append(view)
+        for uid, view in known.items():
+            # The list is newer than what was known before it was asked for. The end of a pod is kept, as ever.
+            if uid not in listed and store.knows(view):
+                log.warning("A watch missed the end of %s/%s; the sweep took it out", view.namespace, view.name,
+                            extra=attempt_fields(view, store.jobs.get(view.job_uid)))  # fmt: skip
+                store.remove_workload(uid)
+                missed[resource.qualified_name] += 1
+        return views
 
     async def _listed(self, resource: Resource, namespace: str | None, selector: str | None = None) -> dict[str, Any]:
         items, _ = await self.client.list(resource, namespace, label_selector=selector)

@@ -7,10 +7,10 @@ put down in the history that the judge reads. A write that changes nothing is no
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from klipjudge.history import Request
 from klipsim.objects import Object, merged, selected
@@ -138,7 +138,7 @@ class ApiServer:
             items = items[:limit]
         return {"apiVersion": kind.api_version, "kind": f"{kind.kind}List", "metadata": metadata, "items": items}
 
-    def since(self, kind: Kind, version: int) -> list[Change]:
+    def since(self, kind: Kind, version: int) -> Sequence[Change]:
         """The changes after a resourceVersion, oldest first. Refused with 410 when they are no longer kept."""
         if version < self.compacted:
             raise Refused(410, "Expired", f"too old resource version: {version} ({self.compacted})")
@@ -294,9 +294,9 @@ class ApiServer:
         self, kind: Kind, verb: str, subresource: str, before: Object | None, after: Object, agent: str
     ) -> Object:
         metadata = after["metadata"]
-        if before is not None and "deletionTimestamp" in metadata and not metadata.get("finalizers"):
-            if kind is not PODS or metadata.get("deletionGracePeriodSeconds") == 0:
-                return self._remove(kind, verb, after, agent, before)
+        let_go = before is not None and "deletionTimestamp" in metadata and not metadata.get("finalizers")
+        if let_go and (kind is not PODS or metadata.get("deletionGracePeriodSeconds") == 0):
+            return self._remove(kind, verb, after, agent, before)
         self.version += 1
         after = after | {"metadata": metadata | {"resourceVersion": str(self.version)}}
         collection = self._collections[kind]

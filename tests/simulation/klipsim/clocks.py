@@ -18,7 +18,6 @@ import klipstream_operator.event_recorder
 import klipstream_operator.identity
 import klipstream_operator.observability
 import klipstream_operator.queue_collector
-
 from klipsim.loop import PROCESS
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC).timestamp()

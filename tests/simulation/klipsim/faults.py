@@ -18,7 +18,7 @@ CRASHES = ("crash before", "crash after")
 REFUSALS: dict[str, tuple[int, str, dict[str, str]]] = {
     "refused 403": (403, "Forbidden", {}),
     "refused 409": (409, "Conflict", {}),
-    "refused 429": (429, "TooManyRequests", {"Retry_After": "1"}),
+    "refused 429": (429, "TooManyRequests", {"Retry-After": "1"}),
     "refused 500": (500, "InternalError", {}),
     "refused 503": (503, "ServiceUnavailable", {}),
     "refused 504": (504, "Timeout", {}),
@@ -110,7 +110,7 @@ class Injector:
         if self.now() >= self.storm_until or self.rng.random() < 0.5:
             return None
         code, reason, headers = REFUSALS[self.storm]
-        return refusal(code, reason, f"injected: {self.storm}", **headers)
+        return refusal(code, reason, f"injected: {self.storm}", headers=headers)
 
     def happened(self, kind: str) -> None:
         """Count a timed fault."""

@@ -69,9 +69,11 @@ def status_object(code: int, reason: str, message: str, details: Object | None =
     }  # fmt: skip
 
 
-def refusal(code: int, reason: str, message: str, details: Object | None = None, **headers: str) -> Answer:
+def refusal(
+    code: int, reason: str, message: str, details: Object | None = None, headers: Mapping[str, str] | None = None
+) -> Answer:
     """An answer that is a Status."""
-    return Answer(code, orjson.dumps(status_object(code, reason, message, details)), headers)
+    return Answer(code, orjson.dumps(status_object(code, reason, message, details)), headers or {})
 
 
 @dataclass(slots=True)

@@ -173,9 +173,9 @@ class Collectors(_Controller):
 
     def changed(self, kind: Kind, change: Change) -> None:
         key = (change.obj["metadata"]["namespace"], change.obj["metadata"]["name"])
-        if change.type == "DELETED" and kind in (ANALYSIS_JOBS, JOBS):
-            self.soon(key, self.collect, 0.05, 1.5)
-        elif change.type == "ADDED" and kind in (JOBS, PODS):
+        if (change.type == "DELETED" and kind in (ANALYSIS_JOBS, JOBS)) or (
+            change.type == "ADDED" and kind in (JOBS, PODS)
+        ):
             self.soon(key, self.collect, 0.05, 1.5)
         elif kind is PODS and "deletionTimestamp" in change.obj["metadata"]:
             self.soon(key, self.end_unbound, 0.2, 20.0)

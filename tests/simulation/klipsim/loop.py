@@ -67,10 +67,10 @@ class Process:
 PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
 
 
-class SimulatedLoop(asyncio.AbstractEventLoop):
+class SimulatedLoop(asyncio.BaseEventLoop):
     """The loop of one run. Blocking calls handed to a thread are made at once."""
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # nothing of the base class is wanted but its type
         self.ready: deque[asyncio.Handle] = deque()
         self.errors: list[dict[str, Any]] = []
         self.callbacks = 0
@@ -100,7 +100,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self.ready.append(handle)
         return handle
 
-    call_soon_threadsafe = call_soon
+    def __del__(self) -> None:
+        """There is nothing to close."""
 
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
@@ -156,7 +157,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         ready = self.ready
         while ready:
             handle = ready.popleft()
-            if handle._cancelled:  # type: ignore[attr-defined]
+            if handle._cancelled:
                 continue
             process: Process | None = handle._context.get(PROCESS)  # type: ignore[attr-defined]
             if process is not None and process.stopped:
@@ -165,11 +166,11 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             self.callbacks += 1
             if self.callbacks > CALLBACKS_AT_MOST:
                 raise Stuck(f"{self.callbacks} callbacks by {self._now:.1f} s: something runs in circles")
-            handle._run()  # type: ignore[attr-defined]
+            handle._run()
 
     def _advance(self) -> None:
         timers = self._timers
-        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+        while timers and timers[0][2]._cancelled:
             heapq.heappop(timers)
         if not timers:
             raise Stuck(f"at {self._now:.1f} s nothing is left that could happen")

@@ -155,7 +155,7 @@ class _Sent:
             return
         if kind in REFUSALS:
             code, reason, headers = REFUSALS[kind]
-            self._later(refusal(code, reason, f"injected: {kind}", **headers))
+            self._later(refusal(code, reason, f"injected: {kind}", headers=headers))
             return
         refused = self.network.injector.refuses(self.replica)
         found = refused or answer(self.network.server, self.call)
@@ -199,10 +199,7 @@ class Response:
     def __init__(self, found: Answer, network: Network, stream: WatchStream | None = None) -> None:
         self.status = found.status
         self.reason = ""
-        self.headers = {
-            "Date": network.date(),
-            **{name.replace("_", "-"): text for name, text in found.headers.items()},
-        }
+        self.headers = {"Date": network.date(), **found.headers}
         self._body = found.body
         self._stream = stream
 

@@ -267,10 +267,8 @@ class _World:
         ]
         verdict = judge(history)
         result.violations += [f"{each.rule} at {each.revision}: {each.message}" for each in verdict.violations]
-        late = [
-            r for r in history
-            if r.agent in REPLICAS and r.received > EPOCH + self.quiet_from and r.resource != "leases.coordination.k8s.io"
-        ]  # fmt: skip
+        own = [r for r in history if r.agent in REPLICAS and r.resource != "leases.coordination.k8s.io"]
+        late = [r for r in own if r.received > EPOCH + self.quiet_from]
         if self.quiet_from and late:
             result.violations.append(f"not quiet: {late[0].kind_of} {late[0].name} in a steady state ({len(late)})")
         if any(pod["status"]["phase"] not in ("Succeeded", "Failed") for pod in self.server.all(PODS)):
@@ -288,5 +286,5 @@ def simulate(seed: int) -> Result:
     return run(Scenario.of(seed))
 
 
-__all__: Sequence[str] = ("Action", "JOBS", "Result", "Scenario", "run", "simulate")
+__all__: Sequence[str] = ("JOBS", "Action", "Result", "Scenario", "run", "simulate")
 logging.getLogger("klipstream_operator").setLevel(logging.CRITICAL)
