@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from klipsim.http_api import Answer, refusal
-from klipsim.rows import READ, ROWS
+from klipsim.rows import READ, ROWS, UNREACHABLE
 
 if TYPE_CHECKING:
     from klipsim.replica import Replica
@@ -59,12 +59,17 @@ class Fault:
         return f"{self.kind} at {self.at:.1f} s for {self.seconds:.1f} s (replica {self.replica})"
 
 
-def plan_faults(rng: random.Random, horizon_seconds: float, rows: tuple[str, ...] = ROWS) -> list[Fault]:
+_RARE = ("Job's name occupied", "Job fenced off", "lost pod ended", "lost pod deleted", "replay asked for",
+         "superseded", "replay refused")  # fmt: skip
+_WEIGHTED = (*(row for row in ROWS if row not in UNREACHABLE), *4 * _RARE)
+
+
+def plan_faults(rng: random.Random, horizon_seconds: float) -> list[Fault]:
     """At random: most hit a write, the others a time."""
     faults = []
     for _ in range(rng.randint(3, 9)):
         kind = rng.choice(WRITE_FAULTS)
-        row = rng.choice(rows)
+        row = rng.choice(_WEIGHTED)
         common = row in ("accepted", "started", "succeeded", "progress", "running", "Job created",
                          "reserve or release slots", "Lease taken or renewed")  # fmt: skip
         nth = rng.randrange(12) if common else rng.choice((0, 0, 0, 1, 2))
@@ -72,6 +77,8 @@ def plan_faults(rng: random.Random, horizon_seconds: float, rows: tuple[str, ...
     for _ in range(rng.randint(2, 6)):
         kind = rng.choice(TIMED_FAULTS)
         at, seconds = rng.uniform(0.0, horizon_seconds), rng.choice((0.5, 3.0, 8.0, 17.0, 30.0))
+        if kind == "node lost":
+            at, seconds = at / 2, rng.choice((3.0, 20.0, 40.0))
         faults.append(Fault(kind, at=at, seconds=seconds, replica=rng.randrange(3), detail=rng.random()))
     return faults
 

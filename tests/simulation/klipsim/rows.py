@@ -18,6 +18,10 @@ OTHER_ROWS = (
     "lost pod ended", "lost pod deleted", "replay asked for", "worker template tried", "Lease taken or renewed",
 )  # fmt: skip
 ROWS = (*(transition.label for transition in Transition), *OTHER_ROWS)
+UNREACHABLE = {
+    Transition.LOG_ARCHIVED.label: "the archive of logs writes files in threads; tests/integration/test_log_archive.py",
+}
+"""Rows that no run can reach, and where they are tested instead."""
 READ = "read"
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from klipsim.apiserver import ANALYSIS_JOBS, ANALYSIS_QUEUES, JOBS, PODS, ApiServer, Refused
+from klipsim.apiserver import ANALYSIS_JOBS, ANALYSIS_QUEUES, JOBS, PODS, ApiServer, Change, Kind, Refused
 from klipsim.nodes import Script
 from klipsim.objects import Object
 
@@ -31,6 +33,37 @@ class Action:
         return f"{self.at:6.1f} s {self.verb} {self.target} {self.value if self.value is not None else ''}"
 
 
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """Something that somebody does at the worst moment: just after something happened to a job."""
+
+    event: str
+    nth: int
+    """The how manieth of these events in the run, from 0."""
+    delay: float
+    verbs: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.delay:.3f} s after {self.event} #{self.nth}: {', '.join(self.verbs)}"
+
+
+REACTIONS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "reserved": (("cancel",), ("cancel",), ("delete job",), ("priority",), ("resize",), ("drain", "run")),
+    "starting": (("cancel",), ("delete pod",), ("delete Kubernetes Job",), ("delete job",)),
+    "backing off": (("cancel",), ("clear",), ("resize",), ("priority",), ("delete job",)),
+    "returned": (("resize",), ("resize",), ("cancel",), ("delete Kubernetes Job",), ("priority",), ("clear",)),
+    "resumed": (("cancel",), ("delete job",), ("resize",)),
+    "dead lettered": (
+        ("replay",),
+        ("drain", "replay", "run"),
+        ("delete job",),
+        ("replay-group",),
+        ("resize", "replay"),
+    ),
+}
+"""What may be done after which event."""
+
+
 @dataclass(slots=True)
 class Plan:
     """Queues, submissions and all that is done to them."""
@@ -39,6 +72,7 @@ class Plan:
     actions: list[Action]
     rooms: list[int]
     """Worker pods that each node takes."""
+    reactions: list[Reaction] = field(default_factory=list)
     scripts: dict[str, list[Script]] = field(default_factory=dict)
     """What the worker of each attempt does, by job name; the last one repeats."""
 
@@ -49,17 +83,17 @@ class Plan:
 
 
 def plan_users(rng: random.Random, horizon_seconds: float) -> Plan:
-    """At random: two or three queues, 20 to 28 submissions, and interventions of every kind."""
+    """At random: two or three queues, 20 to 22 submissions, and interventions of every kind."""
     names = ["default", "bulk", "late"][: rng.choice((2, 2, 3))]
     plan = Plan(
         queues={name: _queue(rng) for name in names},
         actions=[],
-        rooms=[rng.randint(1, 4), rng.randint(2, 5)],
+        rooms=[rng.randint(0, 2), rng.randint(1, 3)] if rng.random() < 0.3 else [rng.randint(1, 4), rng.randint(2, 5)],
     )
     for name in names:
         late = name == "late" or rng.random() < 0.1
         plan.actions.append(Action(rng.uniform(5, horizon_seconds / 2) if late else 0.0, "create queue", name))
-    jobs = [f"job-{number}" for number in range(rng.randint(20, 28))]
+    jobs = [f"job-{number}" for number in range(rng.randint(20, 22))]
     for name in jobs:
         burst = rng.random() < 0.5
         at = rng.choice((0.5, 10.0)) if burst else rng.uniform(0.1, horizon_seconds * 0.7)
@@ -69,6 +103,10 @@ def plan_users(rng: random.Random, horizon_seconds: float) -> Plan:
             plan.scripts[name] = [_failing(rng)]
     for _ in range(rng.randint(3, 9)):
         plan.actions += _intervention(rng, jobs, names, horizon_seconds)
+    for _ in range(rng.randint(2, 5)):
+        event = rng.choice(tuple(REACTIONS))
+        nth = rng.randrange(12) if event in ("reserved", "starting") else rng.randrange(3)
+        plan.reactions.append(Reaction(event, nth, rng.choice((0.0, 0.004, 0.02, 0.3)), rng.choice(REACTIONS[event])))
     plan.actions.sort(key=lambda action: action.at)
     return plan
 
@@ -133,6 +171,18 @@ def _failing(rng: random.Random) -> Script:
     return Script(seconds, rng.choice((1, 2, 139)), posts=rng.random() < 0.7)
 
 
+QUEUE_VERBS = frozenset({"drain", "run", "clear", "replay-group"})
+_VALUES: dict[str, Any] = {"priority": "URGENT", "resize": {"requests": {"cpu": "3"}}}
+_EVENTS = {
+    ("Queued", "Starting", True): "starting",
+    ("Queued", "Starting", False): "resumed",
+    ("Starting", "BackingOff", False): "backing off",
+    ("Running", "BackingOff", False): "backing off",
+    ("Starting", "Queued", False): "returned",
+    ("Starting", "Failed", False): "dead lettered",
+    ("Running", "Failed", False): "dead lettered",
+}
+"""Events of a job by its phases before and after, and whether a new attempt began."""
 INTERVENTIONS = (
     "cancel", "cancel", "priority", "priority", "delete job", "replay", "replay", "scale", "scale", "pause", "drain",
     "clear", "clear-stuck", "reconcile", "restart", "replay-group", "delete pod", "delete Kubernetes Job", "resize",
@@ -163,11 +213,46 @@ def _intervention(rng: random.Random, jobs: list[str], queues: list[str], horizo
 class Users:
     """Carries the plan out, on the API server directly."""
 
-    def __init__(self, server: ApiServer, plan: Plan, may_delete_by_hand: Any) -> None:
-        self._server, self._plan = server, plan
-        self._may_delete_by_hand = may_delete_by_hand
+    def __init__(
+        self,
+        server: ApiServer,
+        plan: Plan,
+        later: Callable[[float, Action], None],
+        may_delete: Callable[[Object], bool],
+    ) -> None:
+        self._server, self._plan, self._later, self._may_delete = server, plan, later, may_delete
+        self._happened: Counter[str] = Counter()
         self.submitted: set[str] = set()
-        self.number = 0
+        self.reacts = True
+        server.listeners.append(self._changed)
+
+    # --- reactions -------------------------------------------------------------------------------------------
+
+    def _changed(self, kind: Kind, change: Change) -> None:
+        if not self.reacts or change.before is None:
+            return
+        if kind is ANALYSIS_QUEUES:
+            before = {(e["uid"], e["attempt"]) for e in (change.before.get("status") or {}).get("admitted") or ()}
+            for entry in (change.obj.get("status") or {}).get("admitted") or ():
+                if (entry["uid"], entry["attempt"]) not in before:
+                    self._react("reserved", entry["name"], change.obj["metadata"]["name"])
+        elif kind is ANALYSIS_JOBS:
+            old, new = change.before["status"], change.obj["status"]
+            event = _EVENTS.get((old["phase"], new["phase"], new["attempt"] > old["attempt"]))
+            if event is not None:
+                self._react(event, change.obj["metadata"]["name"], new.get("queueName", "default"))
+
+    def _react(self, event: str, job: str, queue: str) -> None:
+        nth = self._happened[event]
+        self._happened[event] += 1
+        for reaction in self._plan.reactions:
+            if (reaction.event, reaction.nth) == (event, nth):
+                for number, verb in enumerate(reaction.verbs):
+                    target = queue if verb in QUEUE_VERBS else job
+                    wait = reaction.delay + (8.0 if verb == "run" else 0.05 * number)
+                    self._later(wait, Action(wait, verb, target, _VALUES.get(verb)))
+
+    # --- actions ---------------------------------------------------------------------------------------------
 
     def act(self, action: Action) -> None:
         """Do one thing; what the server refuses is said to the user, and that is all."""
@@ -229,7 +314,7 @@ class Users:
             case "delete Kubernetes Job":
                 for job in server.all(JOBS):
                     mine = job["metadata"]["annotations"].get(f"{GROUP}/job") == target
-                    if mine and self._may_delete_by_hand(job):
+                    if mine and self._may_delete(job):
                         server.delete(JOBS, NAMESPACE, job["metadata"]["name"], AGENT)
 
     def _create_queue(self, name: str, spec: Object) -> None:
