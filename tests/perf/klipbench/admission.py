@@ -16,7 +16,8 @@ from klipbench.operator_process import OperatorProcess, Usage, usage
 from klipcluster.cluster import Cluster, Running
 from klipjudge.audit import read_requests
 from klipjudge.history import Request
-from klipjudge.judge import Verdict, judge
+from klipjudge.judge import judge
+from klipjudge.verdict import Verdict
 from klipstream_kube import Client, load_connection
 
 QUEUED, BARE = "bench-queued", "bench-bare"

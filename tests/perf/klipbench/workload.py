@@ -11,7 +11,7 @@ import yaml
 
 from klipbench.fake_kubelet import FakeKubelet, Run
 from klipjudge.history import Request, as_written
-from klipjudge.judge import FINISHED, GROUP, PRIORITIES
+from klipjudge.vocabulary import FINISHED, GROUP, PRIORITIES
 from klipstream_kube import JOBS, NAMESPACES, Client, Resource
 
 CRD_FOLDER = Path(__file__).resolve().parents[3] / "crds"

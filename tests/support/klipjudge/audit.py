@@ -1,7 +1,7 @@
 """The API server's audit log as a sequence of answered requests."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,18 @@ from klipjudge.history import Request, seconds
 
 def read_requests(log: Path) -> list[Request]:
     """All answered requests of a log, in file order. A half-written last line is left out."""
+    with log.open("rb") as lines:
+        return requests_of(json.loads(line) for line in lines if line.endswith(b"\n"))
+
+
+def requests_of(events: Iterable[dict[str, Any]]) -> list[Request]:
+    """The answered requests of audit events."""
     requests: list[Request] = []
     highest = 0
-    with log.open("rb") as lines:
-        for line in lines:
-            if not line.endswith(b"\n"):
-                break
-            for request in _requests(json.loads(line), highest):
-                highest = max(highest, request.revision)
-                requests.append(request)
+    for event in events:
+        for request in _requests(event, highest):
+            highest = max(highest, request.revision)
+            requests.append(request)
     return requests
 
 
