@@ -17,15 +17,14 @@ def check_acceptance(
     if before is None:
         return
     queue = cluster.queue(job.queue)
-    at, seen = request.received, terms.seen_seconds
     verdict.checked["draining"] += 1
-    if all(mode == "Draining" for mode in queue.mode.possible(at, seen)):
+    if all(mode == "Draining" for mode in queue.mode.possible(queue.uid, request, terms)):
         verdict.broken("draining", request, f"{job.name} was accepted by queue {queue.name}, which is draining")
     verdict.checked["full"] += 1
     others = queue.waiting - (job.rank is not None)
-    size = max(queue.size.possible(at, seen))
+    size = max(queue.size.possible(queue.uid, request, terms))
     # Retries, replays and what found no node come back whatever the size, perhaps while this was on its way.
-    if others >= size and others - _returned_lately(queue, at - seen) >= size:
+    if others >= size and others - _returned_lately(queue, request.decided - terms.seen_seconds) >= size:
         message = f"{job.name} was accepted by queue {queue.name}, where {others} jobs wait and maxQueueSize is {size}"
         verdict.broken("full", request, message)
 

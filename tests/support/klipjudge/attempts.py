@@ -55,9 +55,11 @@ def _ended(before: JobVersion, now: JobVersion) -> list[dict[str, Any]]:
 
 def _most_retries(job: Job, cluster: Cluster, terms: Terms, request: Request) -> int:
     """maxRetries in force: the job's own, or its queue's."""
-    at, seen = request.received, terms.seen_seconds
-    own = job.max_retries.possible(at, seen)
-    of_queue = max(cluster.queue(job.queue).max_retries.possible(at, seen)) if job.queue is not None else 3
+    own = job.max_retries.possible(job.uid, request, terms)
+    of_queue = 3
+    if job.queue is not None:
+        queue = cluster.queue(job.queue)
+        of_queue = max(queue.max_retries.possible(queue.uid, request, terms))
     return max(of_queue if value is None else value for value in own)
 
 

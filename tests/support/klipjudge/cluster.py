@@ -56,6 +56,7 @@ class Job:
     queue: str | None = None
     cancelled_at: float | None = None
     """When the answer to the write that cancelled it was complete."""
+    cancelled_revision: int = 0
     finished_at: float | None = None
     """When the answer to the write of its final phase was complete."""
     accepted: Request | None = None
@@ -67,7 +68,19 @@ class Job:
     """Reservations it has."""
     rank: Rank | None = None
     """Its place while it waits for a slot."""
+    waits_since: int = 0
+    """Revision of the write that put it into phase Queued, or accepted it."""
+    waits_by: str = ""
+    """Who sent that."""
+    waits_answered: float = 0.0
+    """When the answer to that was complete."""
     gone: bool = False
+
+    def cancel_known_seconds(self, request: Request) -> float:
+        """How long the sender of a request had known of the cancel; negative where it had not."""
+        if self.cancelled_at is None or not request.told_of(self.uid, self.cancelled_revision):
+            return float("-inf")
+        return request.decided - self.cancelled_at
 
 
 @dataclass(slots=True)
@@ -87,6 +100,7 @@ class Queue:
     admitted: frozenset[AttemptKey] = frozenset()
     short: frozenset[str] = NO_STRINGS
     """Shapes of jobs that the cluster has no room for."""
+    uid: str = ""
     cleared_at: float = 0.0
     cleared_stuck: bool = False
     live: int = 0
@@ -182,15 +196,17 @@ class Cluster:
         else:
             before = job.now
             job.now = version
-            job.priority.put(priority, at)
-            job.not_before.put(not_before, at)
-            job.max_retries.put(spec.get("maxRetries"), at)
+            job.priority.put(priority, request)
+            job.not_before.put(not_before, request)
+            job.max_retries.put(spec.get("maxRetries"), request)
         resources = spec.get("resources")
         job.lane = DEFAULT_LANE if resources is None else json.dumps(resources, sort_keys=True)
         queue = version.status.get("queueName")
         job.queue = f"{request.namespace}/{queue}" if queue else None
         if version.cancel and job.cancelled_at is None:
-            job.cancelled_at = at
+            job.cancelled_at, job.cancelled_revision = at, request.revision
+        if before is None or before.phase != version.phase or before.sequence != version.sequence:
+            job.waits_since, job.waits_by, job.waits_answered = request.revision, request.agent, at
         self.place(job)
         return job, before
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from klipjudge.cluster import Cluster, Job
 from klipjudge.history import WRITES, Request
 from klipjudge.verdict import Terms, Verdict
-from klipjudge.vocabulary import FINISHED, by_operator
+from klipjudge.vocabulary import FINISHED
 
 NOT_STORED = ("authentication.k8s.io", "authorization.k8s.io")
 """Groups whose objects are questions: they are created, answered and stored nowhere."""
@@ -49,9 +49,9 @@ def _check_slots(cluster: Cluster, verdict: Verdict, terms: Terms, end: float) -
                 verdict.broken("slot-kept", None, message)
 
 
-def check_purge(job: Job, verdict: Verdict, request: Request) -> None:
+def check_purge(job: Job, verdict: Verdict, terms: Terms, request: Request) -> None:
     """Users delete what they like; the operator deletes what is finished."""
-    if not by_operator(request.agent):
+    if not terms.by_operator(request.agent):
         return
     verdict.checked["purged"] += 1
     if job.now.phase not in FINISHED:
@@ -64,7 +64,7 @@ def check_quiet(requests: Iterable[Request], verdict: Verdict, terms: Terms) -> 
         return
     verdict.checked["quiet"] += 1
     for request in requests:
-        if request.received < terms.quiet_from or request.verb not in WRITES or not by_operator(request.agent):
+        if request.received < terms.quiet_from or request.verb not in WRITES or not terms.by_operator(request.agent):
             continue
         if request.resource.startswith("leases.") or request.resource.endswith(NOT_STORED):
             continue

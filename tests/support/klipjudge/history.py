@@ -1,6 +1,6 @@
 """What an API server was asked and what it answered, whoever recorded it: an audit log or a simulation."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -32,6 +32,20 @@ class Request:
     """The object of the answer without managedFields; empty where the log does not hold it."""
     asked: dict[str, Any] = field(default_factory=dict)
     """What was sent, where the log holds no answer: its sender was killed, and the store may have taken it."""
+    sent: float = 0.0
+    """When it left its sender, the last moment at which that could decide otherwise; 0 where nobody knows."""
+    seen: Mapping[str, int] | None = None
+    """Revisions of AnalysisJobs and AnalysisQueues that its sender had been told of by then, by uid; None where nobody
+    knows."""
+
+    @property
+    def decided(self) -> float:
+        """The latest moment at which it was decided, in seconds since the epoch."""
+        return self.sent or self.received
+
+    def told_of(self, uid: str, revision: int) -> bool:
+        """Whether its sender had been told of that write to an object, as far as is known."""
+        return self.seen is None or self.seen.get(uid, 0) >= revision
 
     @property
     def wrote(self) -> bool:

@@ -94,7 +94,7 @@ class _Jobs:
 
     def _gone(self, job: Job, request: Request) -> None:
         if not job.gone:
-            check_purge(job, self.verdict, request)
+            check_purge(job, self.verdict, self.terms, request)
             self.cluster.remove_job(job)
 
     def _written(self, uid: str, request: Request) -> Job:

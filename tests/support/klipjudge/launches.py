@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from klipjudge.cluster import Attempt, Cluster
 from klipjudge.history import Request
 from klipjudge.verdict import Terms, Verdict
-from klipjudge.vocabulary import AttemptKey, attempt_of, by_operator
+from klipjudge.vocabulary import AttemptKey, attempt_of
 
 
 @dataclass(slots=True)
@@ -42,7 +42,9 @@ class Launches:
             self.verdict.checked["one-job"] += 1
             if attempt.job_uid is not None and attempt.job_uid != uid:
                 self._check_again(attempt, request)
-        if not suspended and (request.verb == "create" or (attempt.suspended and by_operator(request.agent))):
+        if not suspended and (
+            request.verb == "create" or (attempt.suspended and self.terms.by_operator(request.agent))
+        ):
             self._check_start(attempt, request)
         if uid != attempt.job_uid:
             attempt.job_over = attempt.job_complete = False
@@ -77,20 +79,19 @@ class Launches:
         reserved = (
             attempt.held_by is not None
             or attempt.key in self.perhaps_reserved
-            or (lapsed is not None and request.received < lapsed + self.terms.seen_seconds)
+            or (lapsed is not None and request.decided < lapsed + self.terms.seen_seconds)
         )
         # Not promised: an AnalysisJob deleted by hand while its operator is frozen inside the create.
         if not reserved and not (job is not None and job.gone):
             self.verdict.broken("reserved-first", request, f"Job {name} was {done} without a reservation")
-        if job is not None and job.cancelled_at is not None:
-            late = request.received - job.cancelled_at
-            if late > self.terms.seen_seconds:
-                message = f"Job {name} was {done} {late:.1f} s after {job.name} was cancelled"
-                self.verdict.broken("cancel", request, message)
+        late = job.cancel_known_seconds(request) if job is not None else 0.0
+        if job is not None and late > self.terms.seen_seconds:
+            message = f"Job {name} was {done} {late:.1f} s after {job.name} was cancelled"
+            self.verdict.broken("cancel", request, message)
 
     def _deleted(self, attempt: Attempt, request: Request) -> None:
         metadata = request.answer.get("metadata") or {}
-        if by_operator(request.agent):
+        if self.terms.by_operator(request.agent):
             self.verdict.checked["job-kept"] += 1
             job = self.cluster.jobs.get(attempt.key[0])
             if job is not None and not job.gone:

@@ -61,6 +61,6 @@ def check_backoff(job: Job, before: JobVersion, verdict: Verdict, terms: Terms, 
     if before.phase != "BackingOff" or due is None or job.now.phase not in ("Queued", "Starting", "Running"):
         return
     verdict.checked["retry-early"] += 1
-    early = seconds(due) - request.received
+    early = seconds(due) - request.decided
     if early > terms.clock_seconds:
         verdict.broken("retry-early", request, f"{job.name} came back {early:.1f} s before its nextAttemptAt")

@@ -38,25 +38,25 @@ class Order:
 
     def _passed_over(self, queue: Queue, taken: Job, request: Request) -> Job | None:
         """The first of those that wait and certainly come before the one that was taken."""
-        mine = min(self._ranks(taken, request.received))
+        mine = min(self._ranks(taken, request))
         waiting = {uid for _, _, uid in queue.backlog}
         ranks = [
-            (max(self._ranks(job, request.received)), job)
+            (max(self._ranks(job, request)), job)
             for uid in waiting
             if (job := self.cluster.jobs[uid]).rank is not None and self._was_due(job, queue, taken, request)
         ]
         rank, first = min(ranks, key=lambda each: each[0], default=(mine, None))
         return first if rank < mine else None
 
-    def _ranks(self, job: Job, at: float) -> list[tuple[int, int]]:
+    def _ranks(self, job: Job, request: Request) -> list[tuple[int, int]]:
         assert job.now.sequence is not None
-        return [(-value, job.now.sequence) for value in job.priority.possible(at, self.terms.seen_seconds)]
+        return [(-value, job.now.sequence) for value in job.priority.possible(job.uid, request, self.terms)]
 
     def _was_due(self, job: Job, queue: Queue, taken: Job, request: Request) -> bool:
         """Whether a waiting job was free to be taken, and could be known to be."""
         terms = self.terms
-        for due in job.not_before.possible(request.received, terms.seen_seconds):
-            if due is not None and due + terms.clock_seconds > request.received:
+        for due in job.not_before.possible(job.uid, request, terms):
+            if due is not None and due + terms.clock_seconds > request.decided:
                 return False
         if job.lane != taken.lane and (
             DEFAULT_LANE in queue.short if job.lane == DEFAULT_LANE else queue.short - {DEFAULT_LANE}
@@ -64,8 +64,11 @@ class Order:
             return False  # the cluster has no room for its size
         if queue.cleared_at and _waiting_since(job.now) <= queue.cleared_at:
             return False  # about to be cancelled
-        # Accepted by another operator while this reservation was on its way.
-        return not (job.now.completed > request.received and job.now.agent != request.agent)
+        # What another operator did must have been told by the time the reservation was sent. An operator's own
+        # acceptances and reservations are not to overtake each other.
+        return job.waits_by == request.agent or (
+            job.waits_answered <= request.decided and request.told_of(job.uid, job.waits_since)
+        )
 
     # --- sequences --------------------------------------------------------------------------------------------
 

@@ -1,8 +1,18 @@
 """A field that users patch while the operator decides."""
 
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
+
+from klipjudge.history import Request
+from klipjudge.verdict import Terms
 
 T = TypeVar("T")
+
+
+class _Earlier(NamedTuple, Generic[T]):
+    value: T
+    until: float
+    """When the write that changed it was answered."""
+    until_revision: int
 
 
 class Patched(Generic[T]):
@@ -12,18 +22,22 @@ class Patched(Generic[T]):
 
     def __init__(self, value: T) -> None:
         self.value = value
-        self._earlier: list[tuple[float, T]] | None = None
+        self._earlier: list[_Earlier[T]] | None = None
 
-    def put(self, value: T, at: float) -> None:
-        """The value that a write left; `at` is when the write was answered."""
+    def put(self, value: T, request: Request) -> None:
+        """The value that a write left."""
         if value != self.value:
             if self._earlier is None:
                 self._earlier = []
-            self._earlier.append((at, self.value))
+            self._earlier.append(_Earlier(self.value, request.completed, request.revision))
             self.value = value
 
-    def possible(self, at: float, seen_seconds: float) -> list[T]:
-        """What a decision of that moment may have been made on."""
+    def possible(self, uid: str, request: Request, terms: Terms) -> list[T]:
+        """What a request may have been decided on; `uid` is that of the object which has the field."""
         if self._earlier is None:
             return [self.value]
-        return [self.value, *(old for until, old in self._earlier if at < until + seen_seconds)]
+        late = request.decided - terms.seen_seconds
+        return [self.value, *(
+            earlier.value for earlier in self._earlier
+            if late < earlier.until or not request.told_of(uid, earlier.until_revision)
+        )]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 from klipjudge.cluster import Attempt, Cluster, Queue
 from klipjudge.history import Request, seconds
 from klipjudge.verdict import Terms, Verdict
-from klipjudge.vocabulary import attempt_of, by_operator, queue_of
+from klipjudge.vocabulary import attempt_of, queue_of
 
 ENDED = frozenset({"Succeeded", "Failed"})
 CLEAR_STUCK_SECONDS = 60.0
@@ -64,7 +64,7 @@ class Pods:
         attempt.ended = True
         if status["phase"] == "Succeeded":
             attempt.succeeded = True
-        elif uid in self._live and status.get("reason") == "NodeLost" and by_operator(request.agent):
+        elif uid in self._live and status.get("reason") == "NodeLost" and self.terms.by_operator(request.agent):
             self._given_up.add(uid)
             states = (container.get("state") or {} for container in status.get("containerStatuses") or ())
             attempt.lost = not any("terminated" in state for state in states)
@@ -78,10 +78,10 @@ class Pods:
             self.verdict.broken("lost-node", request, f"pod {name} was given up though nobody had deleted it")
             return
         queue = self._live[uid].queue
-        wait = min(queue.lost_after.possible(request.received, self.terms.seen_seconds))
+        wait = min(queue.lost_after.possible(queue.uid, request, self.terms))
         if queue.cleared_stuck and wait < math.inf:
             wait = min(wait, CLEAR_STUCK_SECONDS)
-        early = seconds(deleted_at) + wait - self.terms.clock_seconds - request.received
+        early = seconds(deleted_at) + wait - self.terms.clock_seconds - request.decided
         if early > 0:
             self.verdict.broken("lost-node", request, f"pod {name} was given up {early:.1f} s too early")
 

@@ -7,8 +7,9 @@ from typing import Any
 from klipjudge.cluster import Attempt, Cluster, Job, Queue
 from klipjudge.history import Request, seconds
 from klipjudge.order import Order
+from klipjudge.patched import Patched
 from klipjudge.verdict import Terms, Verdict
-from klipjudge.vocabulary import AttemptKey, by_operator
+from klipjudge.vocabulary import AttemptKey
 
 
 @dataclass(slots=True)
@@ -48,6 +49,7 @@ class Reservations:
     def _written(self, queue: Queue, request: Request) -> None:
         answer = request.answer
         spec, status = answer.get("spec") or {}, answer.get("status") or {}
+        queue.uid = answer["metadata"].get("uid", "")
         self._settings(queue, spec, request)
         entries = status.get("admitted") or ()
         admitted = frozenset([(entry["uid"], entry["attempt"]) for entry in entries])
@@ -67,16 +69,17 @@ class Reservations:
                 queue.cleared_stuck = True
 
     def _settings(self, queue: Queue, spec: dict[str, Any], request: Request) -> None:
-        at = request.completed
         lost = spec.get("nodeLost") or {}
         lost_after = float(lost.get("seconds", 300)) if lost.get("release", True) else float("inf")
+        mode, size, retries = spec.get("mode", "Running"), spec.get("maxQueueSize", 100), spec.get("maxRetries", 3)
         if not queue.limits:  # its first version: nothing was before it
-            at = float("-inf")
+            queue.mode, queue.size = Patched(mode), Patched(size)
+            queue.max_retries, queue.lost_after = Patched(retries), Patched(lost_after)
         self._limit(queue, spec.get("maxConcurrentJobs", 3), request)
-        queue.mode.put(spec.get("mode", "Running"), at)
-        queue.size.put(spec.get("maxQueueSize", 100), at)
-        queue.max_retries.put(spec.get("maxRetries", 3), at)
-        queue.lost_after.put(lost_after, at)
+        queue.mode.put(mode, request)
+        queue.size.put(size, request)
+        queue.max_retries.put(retries, request)
+        queue.lost_after.put(lost_after, request)
 
     # --- what came, what went ----------------------------------------------------------------------------------
 
@@ -153,20 +156,18 @@ class Reservations:
     def _check_job(self, job: Job, number: int, request: Request) -> None:
         verdict, terms, now = self.verdict, self.terms, job.now
         verdict.checked["not-before"] += 1
-        moments = [due for due in job.not_before.possible(request.received, terms.seen_seconds) if due is not None]
-        if len(moments) == len(job.not_before.possible(request.received, terms.seen_seconds)):
-            early = min(moments) - request.received
-            if early > terms.clock_seconds:
-                verdict.broken("not-before", request, f"{job.name} was reserved {early:.1f} s before its notBefore")
-        if job.cancelled_at is not None:
-            late = request.received - job.cancelled_at
-            if late > terms.seen_seconds:
-                verdict.broken("cancel", request, f"{job.name} was reserved {late:.1f} s after it was cancelled")
+        moments = [due or 0.0 for due in job.not_before.possible(job.uid, request, terms)]
+        early = min(moments) - request.decided
+        if early > terms.clock_seconds:
+            verdict.broken("not-before", request, f"{job.name} was reserved {early:.1f} s before its notBefore")
+        late = job.cancel_known_seconds(request)
+        if late > terms.seen_seconds:
+            verdict.broken("cancel", request, f"{job.name} was reserved {late:.1f} s after it was cancelled")
         # Another operator wrote the job while this write was on its way: it could not be known.
-        if now.completed > request.received and now.agent != request.agent:
+        if job.waits_by != request.agent and not _known(job, request):
             return
         verdict.checked["waiting-only"] += 1
-        if now.phase != "Queued" and now.completed <= request.received:
+        if now.phase != "Queued":
             verdict.broken("waiting-only", request, f"{job.name} was reserved in phase {now.phase}")
         verdict.checked["attempt-once"] += 1
         last = now.attempts[-1] if now.attempts else {}
@@ -177,7 +178,7 @@ class Reservations:
     def _removed(self, attempt: Attempt, request: Request) -> None:
         key = attempt.key
         self.cluster.hold(key, None)
-        if not by_operator(request.agent):
+        if not self.terms.by_operator(request.agent):
             attempt.lapsed_at = request.completed
             return
         uid, number = key
@@ -196,3 +197,8 @@ class Reservations:
             self.verdict.broken("name-occupied", request, message)
         elif attempt.suspended and job is not None and job.now.attempt < number:
             self.verdict.checked["name-occupied"] += 1
+
+
+def _known(job: Job, request: Request) -> bool:
+    """Whether the sender of a request could know the phase of a job."""
+    return job.waits_answered <= request.decided and request.told_of(job.uid, job.waits_since)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from klipjudge.history import Request
 from klipjudge.rules import RULES
+from klipjudge.vocabulary import OPERATOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,13 @@ class Verdict:
 class Terms:
     """What the judge cannot read from the history. Moments are on the clock of `Request.received`."""
 
+    operators: tuple[str, ...] = (OPERATOR,)
+    """What the user agents of operators begin with. Where several run, each process is best told apart by the rest."""
     seen_seconds: float = 1.0
-    """What a user patches reaches the operator through its watch: until then either value may decide."""
+    """What a user patches reaches the operator through its watch: until then either value may decide.
+
+    Where `Request.seen` tells what its sender had been told of, that long after it was told.
+    """
     clock_seconds: float = 1.5
     """The operator knows the API server's clock from Date headers of whole seconds."""
     quiet_from: float | None = None
@@ -56,3 +62,7 @@ class Terms:
     """From this moment on nothing fails."""
     finish_within_seconds: float = 0.0
     """Each job is finished that long after `faults_ended` and after its own submission."""
+
+    def by_operator(self, agent: str) -> bool:
+        """Whether an operator sent it."""
+        return agent.startswith(self.operators)

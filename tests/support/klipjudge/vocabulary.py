@@ -7,7 +7,6 @@ GROUP = "analysis.klipstream.io"
 JOBS = f"analysisjobs.{GROUP}"
 QUEUES = f"analysisqueues.{GROUP}"
 OPERATOR = "klipstream-operator"
-"""User agents of operators begin with it; a simulation may tell several apart by what follows."""
 ACTIVE = frozenset({"Starting", "Running"})
 FINISHED = frozenset({"Succeeded", "Failed", "Cancelled", "Rejected"})
 PRIORITIES = {"URGENT": 4, "HIGH": 3, "NORMAL": 2, "LOW": 1}
@@ -36,8 +35,3 @@ def attempt_of(metadata: Mapping[str, Any]) -> AttemptKey | None:
 def queue_of(metadata: Mapping[str, Any]) -> str:
     """Name of the queue of a Job or a pod by its labels."""
     return str((metadata.get("labels") or {}).get(_QUEUE, ""))
-
-
-def by_operator(agent: str) -> bool:
-    """Whether an operator sent it."""
-    return agent.startswith(OPERATOR)
