@@ -134,8 +134,10 @@ class Attempt:
     """Where its last reservation appeared."""
     held_by: str | None = None
     """The queue whose list it stands in."""
-    lapsed_at: float | None = None
-    """When somebody else than an operator took its reservation away, with the queue or its status."""
+    lapsed: Request | None = None
+    """The write by which somebody else than an operator took its reservation away, with the queue or its status."""
+    lapsed_queue: str = ""
+    """Uid of that queue."""
     job_uid: str | None = None
     job_exists: bool = False
     suspended: bool = False

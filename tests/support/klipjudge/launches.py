@@ -75,12 +75,7 @@ class Launches:
         done = "created" if request.verb == "create" else "resumed"
         job = self.cluster.jobs.get(attempt.key[0])
         self.verdict.checked["reserved-first"] += 1
-        lapsed = attempt.lapsed_at
-        reserved = (
-            attempt.held_by is not None
-            or attempt.key in self.perhaps_reserved
-            or (lapsed is not None and request.decided < lapsed + self.terms.seen_seconds)
-        )
+        reserved = attempt.held_by is not None or attempt.key in self.perhaps_reserved or self._lapsed(attempt, request)
         # Not promised: an AnalysisJob deleted by hand while its operator is frozen inside the create.
         if not reserved and not (job is not None and job.gone):
             self.verdict.broken("reserved-first", request, f"Job {name} was {done} without a reservation")
@@ -88,6 +83,14 @@ class Launches:
         if job is not None and late > self.terms.seen_seconds:
             message = f"Job {name} was {done} {late:.1f} s after {job.name} was cancelled"
             self.verdict.broken("cancel", request, message)
+
+    def _lapsed(self, attempt: Attempt, request: Request) -> bool:
+        """Whether its reservation was taken away by somebody else, and the sender could not know it yet."""
+        lapsed = attempt.lapsed
+        if lapsed is None:
+            return False
+        late = request.decided - lapsed.completed
+        return late < self.terms.seen_seconds or not request.told_of(attempt.lapsed_queue, lapsed.revision)
 
     def _deleted(self, attempt: Attempt, request: Request) -> None:
         metadata = request.answer.get("metadata") or {}

@@ -89,7 +89,7 @@ class Reservations:
         removed, added = queue.admitted - admitted, admitted - queue.admitted
         before, queue.admitted = queue.admitted, admitted
         for key in removed:
-            self._removed(self.cluster.attempt(key), request)
+            self._removed(self.cluster.attempt(key), queue, request)
         if not added:
             return
         taken = set(added)
@@ -175,11 +175,11 @@ class Reservations:
         if number < now.attempt or (number == now.attempt and not goes_on):
             verdict.broken("attempt-once", request, f"attempt {number} of {job.name} was reserved though it had ended")
 
-    def _removed(self, attempt: Attempt, request: Request) -> None:
+    def _removed(self, attempt: Attempt, queue: Queue, request: Request) -> None:
         key = attempt.key
         self.cluster.hold(key, None)
         if not self.terms.by_operator(request.agent):
-            attempt.lapsed_at = request.completed
+            attempt.lapsed, attempt.lapsed_queue = request, queue.uid
             return
         uid, number = key
         job = self.cluster.jobs.get(uid)
