@@ -1,9 +1,11 @@
 """The judge finds each broken promise about acceptance and order in a small history, and nothing in a good one."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from klipjudge.judge import judge
 from klipjudge.written import OPERATOR, Log, time_of
 
 
@@ -298,3 +300,68 @@ def test_a_retry_that_came_back_just_now_does_not_count_against_an_acceptance(lo
     for uid in ("a", "b"):
         log.status(uid, phase="Cancelled")
     assert log.rules() == []
+
+
+# --- what a simulation knows ------------------------------------------------------------------------------------
+
+
+def judged_with(log: Log, number: int, **known: Any) -> list[str]:
+    """The rules that were broken, where more is known of one request, counted from the end."""
+    requests = log.requests()
+    requests[number] = replace(requests[number], **known)
+    return [violation.rule for violation in judge(requests).violations if violation.rule != "unfinished"]
+
+
+@pytest.mark.parametrize(("told", "found"), [(True, ["inversion"]), (False, [])])
+def test_a_patch_that_the_sender_was_not_told_of_decides_nothing(log: Log, told: bool, found: list[str]) -> None:
+    log.queue()
+    waiting(log, "a", "b")
+    accepted = log.revision
+    log.change("b", priority="URGENT")
+    seen = {"a": accepted, "b": log.revision if told else accepted}
+    log.clock += 60
+    log.take(("a", 1))
+    assert judged_with(log, -1, seen=seen) == found
+
+
+@pytest.mark.parametrize(("on_its_way_seconds", "found"), [(30, []), (1, ["cancel"])])
+def test_what_happened_while_a_request_was_on_its_way_decides_nothing(
+    log: Log, on_its_way_seconds: int, found: list[str]
+) -> None:
+    log.queue()
+    waiting(log, "a")
+    log.change("a", cancel=True)
+    log.clock += 20
+    log.take(("a", 1))
+    assert judged_with(log, -1, sent=log.clock - on_its_way_seconds) == found
+
+
+@pytest.mark.parametrize(("told", "found"), [(True, ["reserved-first"]), (False, [])])
+def test_a_queue_whose_deletion_was_not_told_still_covers_a_start(log: Log, told: bool, found: list[str]) -> None:
+    waiting(log, "a")
+    log.take(("a", 1))
+    log.delete_queue()
+    log.clock += 60
+    log.batch_job("a")
+    assert judged_with(log, -1, seen={"queue-q": log.revision if told else 1}) == found
+
+
+def test_operators_are_known_by_what_their_agents_begin_with(log: Log) -> None:
+    log.job("a")
+    log.delete("a", agent="replica-b.2")
+    assert log.rules(operators=("replica-",)) == ["purged"]
+    assert log.rules() == []
+
+
+def test_a_job_whose_slot_is_released_waits_from_then_on(log: Log) -> None:
+    """Its slot is not given to one that comes after it in the very write that takes it away."""
+    log.queue()
+    log.submit("first", priority="URGENT")
+    log.submit("second", priority="LOW")
+    log.accept("first")
+    log.accept("second")
+    log.take(("first", 1))
+    log.start("first")
+    log.fail("first", kind="Infrastructure", infrastructureLosses=1)
+    log.queue(("second", 1))
+    assert "inversion" in log.rules()
