@@ -7,6 +7,7 @@ from typing import Any
 
 from klipjudge.history import Request, seconds
 from klipjudge.patched import Patched
+from klipjudge.unanswered import Unanswered
 from klipjudge.vocabulary import DEFAULT_LANE, PRIORITIES, AttemptKey
 
 Rank = tuple[int, int, str]
@@ -157,6 +158,7 @@ class Attempt:
 class Cluster:
     """All of it."""
 
+    unanswered: Unanswered
     jobs: dict[str, Job] = field(default_factory=dict)
     """By uid; those that are gone stay."""
     uids: dict[str, str] = field(default_factory=dict)
@@ -168,7 +170,7 @@ class Cluster:
         """The record of an attempt."""
         attempt = self.attempts.get(key)
         if attempt is None:
-            attempt = self.attempts[key] = Attempt(key)
+            attempt = self.attempts[key] = Attempt(key, self.unanswered.reservations.get(key))
         return attempt
 
     # --- AnalysisJobs ----------------------------------------------------------------------------------------

@@ -19,19 +19,19 @@ from klipjudge.order import Order
 from klipjudge.pods import Pods
 from klipjudge.progress import check_progress
 from klipjudge.reservations import Reservations
+from klipjudge.unanswered import Unanswered
 from klipjudge.verdict import Terms, Verdict
-from klipjudge.vocabulary import FINISHED, JOBS, QUEUES, AttemptKey
+from klipjudge.vocabulary import FINISHED, JOBS, QUEUES
 
 
 def judge(requests: Iterable[Request], terms: Terms | None = None) -> Verdict:
     """Replay the writes in the order of the store and check every rule after each."""
     requests = list(requests)
     terms = terms or Terms()
-    verdict, cluster = Verdict(), Cluster()
-    perhaps_reserved = _perhaps_reserved(requests)
+    verdict, cluster = Verdict(), Cluster(Unanswered.of(requests))
     pods = Pods(cluster, verdict, terms)
-    launches = Launches(cluster, verdict, terms, perhaps_reserved)
-    order = Order(cluster, verdict, terms, perhaps_reserved)
+    launches = Launches(cluster, verdict, terms)
+    order = Order(cluster, verdict, terms)
     reservations = Reservations(cluster, verdict, terms, order)
     jobs = _Jobs(cluster, verdict, terms, pods, order)
     clock = 0.0
@@ -53,16 +53,6 @@ def judge(requests: Iterable[Request], terms: Terms | None = None) -> Verdict:
     check_ends(cluster, verdict, terms, clock)
     check_quiet(requests, verdict, terms)
     return verdict
-
-
-def _perhaps_reserved(requests: Iterable[Request]) -> frozenset[AttemptKey]:
-    """Reservations of writes whose sender was killed before the answer: a successor that read them may use them."""
-    return frozenset(
-        (entry["uid"], entry["attempt"])
-        for request in requests
-        if request.asked and request.resource == QUEUES
-        for entry in (request.asked.get("status") or {}).get("admitted") or ()
-    )
 
 
 @dataclass(slots=True)

@@ -15,8 +15,6 @@ class Launches:
     cluster: Cluster
     verdict: Verdict
     terms: Terms
-    perhaps_reserved: frozenset[AttemptKey]
-    """Reservations of writes that nobody saw answered: a successor that read them may use them."""
     _keys: dict[str, AttemptKey] = field(default_factory=dict)
     """Attempt by namespace and name of its Job, for deletions that are answered without the object."""
 
@@ -75,7 +73,8 @@ class Launches:
         done = "created" if request.verb == "create" else "resumed"
         job = self.cluster.jobs.get(attempt.key[0])
         self.verdict.checked["reserved-first"] += 1
-        reserved = attempt.held_by is not None or attempt.key in self.perhaps_reserved or self._lapsed(attempt, request)
+        perhaps = attempt.key in self.cluster.unanswered.reservations
+        reserved = attempt.held_by is not None or perhaps or self._lapsed(attempt, request)
         # Not promised: an AnalysisJob deleted by hand while its operator is frozen inside the create.
         if not reserved and not (job is not None and job.gone):
             self.verdict.broken("reserved-first", request, f"Job {name} was {done} without a reservation")

@@ -16,7 +16,6 @@ class Order:
     cluster: Cluster
     verdict: Verdict
     terms: Terms
-    perhaps_reserved: frozenset[AttemptKey]
 
     # --- reservations -----------------------------------------------------------------------------------------
 
@@ -24,7 +23,7 @@ class Order:
         """No job that waits now, accepted before this write, comes before one that was taken."""
         for key in sorted(added):
             job = self.cluster.jobs.get(key[0])
-            if job is None or job.now.sequence is None or key in self.perhaps_reserved:
+            if job is None or job.now.sequence is None:
                 continue
             self.verdict.checked["inversion"] += 1
             # By the values of now first: what may have been believed before a patch only narrows it.
@@ -55,6 +54,8 @@ class Order:
     def _was_due(self, job: Job, queue: Queue, taken: Job, request: Request) -> bool:
         """Whether a waiting job was free to be taken, and could be known to be."""
         terms = self.terms
+        if self.cluster.unanswered.may_have_changed(job.name, job.now.completed, request):
+            return False
         for due in job.not_before.possible(job.uid, request, terms):
             if due is not None and due + terms.clock_seconds > request.decided:
                 return False

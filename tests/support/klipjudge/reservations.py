@@ -87,22 +87,23 @@ class Reservations:
         self, queue: Queue, admitted: frozenset[AttemptKey], request: Request, *, looked_over: bool = True
     ) -> None:
         removed, added = queue.admitted - admitted, admitted - queue.admitted
-        before, queue.admitted = queue.admitted, admitted
+        queue.admitted = admitted
         for key in removed:
             self._removed(self.cluster.attempt(key), queue, request)
         if not added:
             return
-        taken = set(added)
+        taken, unseen = set(added), self.cluster.unanswered.reservations
         if not looked_over:
             taken = {key for key in added if not self._taken_over(queue, key, request)}
         held_twice = {uid for uid, _ in taken if self._holds(uid)}
         for key in added:
             self.cluster.hold(key, queue.name)
-        if taken:
-            self._check_added(queue, before, taken, held_twice, request)
+        # What an unanswered write may have reserved was decided on another state than that of now.
+        if certain := {key for key in taken if key not in unseen}:
+            self._check_added(queue, certain, held_twice, request)
         for key in added:
             attempt = self.cluster.attempt(key)
-            if key in taken or attempt.reserved_revision is None:
+            if (key in taken and key not in unseen) or attempt.reserved_revision is None:
                 attempt.reserved_revision = request.revision
         self.verdict.reservations += len(added)
 
@@ -123,7 +124,6 @@ class Reservations:
     def _check_added(
         self,
         queue: Queue,
-        before: Set[AttemptKey],
         added: Set[AttemptKey],
         held_twice: Set[str],
         request: Request,
@@ -144,6 +144,8 @@ class Reservations:
             if uid in held_twice:
                 self.verdict.broken("one-reservation", request, f"{uid} got a slot for attempt {number} beside another")
             job = self.cluster.jobs.get(uid)
+            if job is not None and self.cluster.unanswered.may_have_changed(job.name, job.now.completed, request):
+                continue
             if job is None or job.now.sequence is None:
                 self.verdict.broken("accepted-first", request, f"{uid} attempt {number} was reserved unaccepted")
             elif job.queue != queue.name:

@@ -67,6 +67,12 @@ class Log:
             }
         )
 
+    def unanswered(self, code: int = 0) -> None:
+        """The last request was not answered, since its sender was killed; the store took it all the same."""
+        asked = self.events[-1]["responseObject"]
+        status = {"code": code}
+        self.events[-1] |= {"requestObject": asked, "responseObject": {"kind": "Status"}, "responseStatus": status}
+
     def deleted(self, resource: str, name: str, agent: str = USER) -> None:
         """A deletion that was answered without the object."""
         self.event("delete", resource, {"kind": "Status", "metadata": {"name": name}}, agent=agent)

@@ -241,16 +241,38 @@ def test_a_deleted_queue_starts_nothing_new(log: Log, waited_seconds: float, fou
 def test_a_reservation_whose_writer_was_killed_may_have_happened(log: Log, code: int, found: list[str]) -> None:
     log.job("a")
     log.take(("a", 1))
-    log.events[-1] |= {
-        "requestObject": log.events[-1]["responseObject"], "responseObject": {"kind": "Status"},
-        "responseStatus": {"code": code},
-    }  # fmt: skip
+    log.unanswered(code)
     log.batch_job("a")
     log.queue(("a", 1))
     log.pod("p1", "Running", of="a")
     log.pod("p1", "Succeeded", of="a")
     log.status("a", phase="Succeeded", attempt=1)
     assert log.rules() == found
+
+
+def test_a_reservation_that_shows_late_is_not_judged_by_what_became_of_the_job_meanwhile(log: Log) -> None:
+    log.job("a")
+    log.take(("a", 1))
+    log.unanswered()
+    log.start("a")
+    log.queue(("a", 1), conditions=[])
+    succeed(log, "a")
+    assert log.rules() == []
+
+
+@pytest.mark.parametrize("unanswered", [True, False])
+def test_an_acceptance_that_nobody_saw_answered_may_have_happened(log: Log, unanswered: bool) -> None:
+    log.queue()
+    log.submit("a")
+    log.accept("a")
+    if unanswered:
+        log.unanswered()
+    else:
+        del log.events[-1]
+    log.take(("a", 1))
+    log.start("a")
+    succeed(log, "a")
+    assert log.rules() == ([] if unanswered else ["accepted-first"])
 
 
 @pytest.mark.parametrize(("runs", "found"), [(True, []), (False, ["initialized-first"])])
