@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import orjson
 
-from klipsim.apiserver import KINDS, ApiServer, Change, Kind, Refused
+from klipsim.apiserver import ANALYSIS_JOBS, KINDS, ApiServer, Change, Kind, Refused
 from klipsim.objects import Object, selected
 
 MERGE_PATCH = "application/merge-patch+json"
+_OURS = ANALYSIS_JOBS.api_version
 WORKER_TOKEN = "worker:"
 """Tokens of workers: this, then namespace, pod name and pod uid, separated by slashes."""
 
@@ -34,6 +35,8 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     headers: Mapping[str, str]
+    told: tuple[tuple[str, int], ...] = ()
+    """Uid and resourceVersion of the AnalysisJobs and AnalysisQueues in it."""
 
 
 class Target(NamedTuple):
@@ -85,8 +88,8 @@ class Watch:
     namespace: str | None
     labels: str | None
     fields: str | None
-    tell: Callable[[bytes | None], None]
-    _seen: int = field(default=0)
+    tell: Callable[[bytes | None, tuple[str, int] | None], None]
+    """… and with the uid and resourceVersion of the AnalysisJob or AnalysisQueue that it is about."""
 
     def begin(self, version: int) -> None:
         """Tell what happened since a resourceVersion, then all that comes. In-band 410 where that is too old."""
@@ -94,8 +97,8 @@ class Watch:
             missed = self.server.since(self.kind, version)
         except Refused as refused:
             status = status_object(refused.code, refused.reason, refused.message)
-            self.tell(orjson.dumps({"type": "ERROR", "object": status}) + b"\n")
-            self.tell(None)
+            self.tell(orjson.dumps({"type": "ERROR", "object": status}) + b"\n", None)
+            self.tell(None, None)
             return
         for change in missed:
             self.changed(self.kind, change)
@@ -112,7 +115,7 @@ class Watch:
             "apiVersion": self.kind.api_version, "kind": self.kind.kind,
             "metadata": {"resourceVersion": str(self.server.version)},
         }  # fmt: skip
-        self.tell(orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n")
+        self.tell(orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n", None)
 
     def changed(self, kind: Kind, change: Change) -> None:
         """One more change of the log."""
@@ -130,7 +133,7 @@ class Watch:
                 if not now and not before:
                     return
                 what = "DELETED" if not now else "MODIFIED" if before else "ADDED"
-        self.tell(_line(what, change.obj))
+        self.tell(_line(what, change.obj), version_of(change.obj) if is_ours(change.obj) else None)
 
 
 _lines: dict[tuple[str, str, str], bytes] = {}
@@ -206,4 +209,14 @@ def _token_review(server: ApiServer, body: Object) -> Object:
 
 
 def _json(status: int, obj: Object) -> Answer:
-    return Answer(status, orjson.dumps(obj), {})
+    return Answer(status, orjson.dumps(obj), {}, tuple(map(version_of, filter(is_ours, obj.get("items", (obj,))))))
+
+
+def is_ours(obj: Object) -> bool:
+    """Whether it is an AnalysisJob or AnalysisQueue that is stored."""
+    return bool(obj.get("apiVersion") == _OURS and obj["metadata"].get("resourceVersion"))
+
+
+def version_of(obj: Object) -> tuple[str, int]:
+    """Uid and resourceVersion."""
+    return obj["metadata"]["uid"], int(obj["metadata"]["resourceVersion"])

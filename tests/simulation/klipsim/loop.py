@@ -32,6 +32,8 @@ class Process:
         self.name = name
         self.skew_seconds = skew_seconds
         self.dead = False
+        self.told: dict[str, int] = {}
+        """What it was told by the API server: uid and resourceVersion of AnalysisJobs and AnalysisQueues."""
         self._held: list[asyncio.Handle] | None = None
 
     @property

@@ -10,14 +10,15 @@ import contextvars
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 
 from klipsim.apiserver import ApiServer
-from klipsim.faults import CRASHES, REFUSALS, Fault, Injector
+from klipsim.clocks import EPOCH
+from klipsim.faults import REFUSALS, Fault, Injector
 from klipsim.http_api import Answer, Call, Watch, answer, refusal, target_of
 from klipsim.loop import Process, SimulatedLoop
 from klipsim.rows import row_of
@@ -95,7 +96,7 @@ class Session:
         """Send; the answer comes back after a while, or an error of aiohttp does."""
         network = self.network
         path = url.removeprefix("https://simulated")
-        call = Call(method, path, params or {}, headers.get("Content-Type", ""), data, self.replica.name)
+        call = Call(method, path, params or {}, headers.get("Content-Type", ""), data, self.process.name)
         network.requests += 1
         if self.process.dead or not network.reachable(self.replica):
             await asyncio.sleep(network.latency())
@@ -112,25 +113,28 @@ class Session:
         future: asyncio.Future[Answer] = network.loop.create_future()
         delay = network.latency() + (fault.seconds if fault is not None and fault.kind == "delayed" else 0.0)
         limit = timeout.total or 1e9
-        sent = _Sent(network, self.replica, self.process, call, fault, future, network.loop.time() + limit)
+        now = network.loop.time()
+        sent = _Sent(
+            network, self.replica, self.process, call, fault, future, now + limit, now, self.process.told.copy()
+        )
         network.loop.call_later(delay, sent.arrive, context=NOBODY)
         if delay >= limit:
             network.loop.call_later(limit, sent.expire, context=NOBODY)
-        return Response(await future, network)
+        return Response(await future, network, self.process)
 
     async def _watch(self, call: Call, timeout: aiohttp.ClientTimeout) -> Response:
         network = self.network
         await asyncio.sleep(network.latency())
         refused = network.injector.refuses(self.replica)
         if refused is not None:
-            return Response(refused, network)
+            return Response(refused, network, self.process)
         target = target_of(call.path)
         assert target is not None
-        stream = WatchStream(network, self.replica, idle_seconds=timeout.sock_read or 1e9)
+        stream = WatchStream(network, self.replica, self.process, idle_seconds=timeout.sock_read or 1e9)
         labels, fields = call.params.get("labelSelector"), call.params.get("fieldSelector")
         stream.watch = Watch(network.server, target.kind, target.namespace, labels, fields, stream.tell)
         stream.open(int(call.params["resourceVersion"]), float(call.params.get("timeoutSeconds", "300")))
-        return Response(Answer(200, b"", {}), network, stream)
+        return Response(Answer(200, b"", {}), network, self.process, stream)
 
 
 @dataclass(slots=True)
@@ -144,6 +148,9 @@ class _Sent:
     fault: Fault | None
     future: asyncio.Future[Answer]
     deadline: float
+    sent_at: float
+    told: dict[str, int]
+    """What its sender knew then."""
 
     def arrive(self) -> None:
         kind = self.fault.kind if self.fault is not None else ""
@@ -158,7 +165,7 @@ class _Sent:
             self._later(refusal(code, reason, f"injected: {kind}", headers=headers))
             return
         refused = self.network.injector.refuses(self.replica)
-        found = refused or answer(self.network.server, self.call)
+        found = refused or self._carry_out()
         if kind == "sent twice":
             self.network.loop.call_later(self.network.latency(), self._again, context=NOBODY)
         if kind == "crash after":
@@ -168,9 +175,18 @@ class _Sent:
         else:
             self._later(found, self.fault.seconds if self.fault is not None and kind == "answer delayed" else 0.0)
 
+    def _carry_out(self) -> Answer:
+        """The server does it; the history says what its sender knew."""
+        history = self.network.server.history
+        before = len(history)
+        found = answer(self.network.server, self.call)
+        if len(history) > before:
+            history[before] = replace(history[before], sent=EPOCH + self.sent_at, seen=self.told)
+        return found
+
     def _again(self) -> None:
         """The same bytes a second time; nobody hears the answer."""
-        answer(self.network.server, self.call)
+        self._carry_out()
 
     def _later(self, outcome: Answer | Exception, more_seconds: float = 0.0) -> None:
         loop = self.network.loop
@@ -196,11 +212,12 @@ class _Sent:
 class Response:
     """What the client uses of aiohttp.ClientResponse."""
 
-    def __init__(self, found: Answer, network: Network, stream: WatchStream | None = None) -> None:
+    def __init__(self, found: Answer, network: Network, process: Process, stream: WatchStream | None = None) -> None:
         self.status = found.status
         self.reason = ""
         self.headers = {"Date": network.date(), **found.headers}
-        self._body = found.body
+        self._found = found
+        self._process = process
         self._stream = stream
 
     async def __aenter__(self) -> Self:
@@ -211,7 +228,8 @@ class Response:
             self._stream.close()
 
     async def read(self) -> bytes:
-        return self._body
+        _note(self._process, self._found.told)
+        return self._found.body
 
     @property
     def content(self) -> WatchStream:
@@ -222,9 +240,10 @@ class Response:
 class WatchStream:
     """The lines of one watch on their way to a replica, in order."""
 
-    def __init__(self, network: Network, replica: Replica, idle_seconds: float) -> None:
+    def __init__(self, network: Network, replica: Replica, process: Process, idle_seconds: float) -> None:
         self.network = network
         self.replica = replica
+        self.process = process
         self.watch: Watch | None = None
         self.lag_until, self.lag_seconds = 0.0, 0.0
         self.swallow = 0
@@ -232,7 +251,7 @@ class WatchStream:
         self.muted = False
         self._idle_seconds = idle_seconds
         self._last_due = 0.0
-        self._arrived: deque[bytes | Exception | None] = deque()
+        self._arrived: deque[tuple[bytes | Exception | None, tuple[str, int] | None]] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
 
@@ -240,7 +259,7 @@ class WatchStream:
         """Begin to listen; the server ends it after `seconds`."""
         assert self.watch is not None
         self.network.streams.append(self)
-        self._timers.append(self.network.loop.call_later(seconds, self.tell, None, context=NOBODY))
+        self._timers.append(self.network.loop.call_later(seconds, self.tell, None, None, context=NOBODY))
         self._bookmarks()
         self.watch.begin(version)
 
@@ -252,7 +271,7 @@ class WatchStream:
         self.watch.bookmark()
         self._bookmarks()
 
-    def tell(self, line: bytes | None) -> None:
+    def tell(self, line: bytes | None, about: tuple[str, int] | None) -> None:
         """A line leaves the server."""
         if self.muted:
             return
@@ -262,15 +281,15 @@ class WatchStream:
             self.swallow -= 1
             return
         self._last_due = max(self._last_due, now + lag)
-        loop.call_at(self._last_due, self._arrive, line, context=NOBODY)
+        loop.call_at(self._last_due, self._arrive, line, about, context=NOBODY)
         if line is not None and self.duplicate:
             self.duplicate -= 1
-            loop.call_at(self._last_due, self._arrive, line, context=NOBODY)
+            loop.call_at(self._last_due, self._arrive, line, about, context=NOBODY)
 
     def inject(self, line: bytes) -> None:
         """A line that the server did not send."""
-        self._arrive(line)
-        self._arrive(None)
+        self._arrive(line, None)
+        self._arrive(None, None)
 
     def mute(self) -> None:
         """Nothing comes any more, and nobody says so; the client gives up when it was silent for too long."""
@@ -281,10 +300,10 @@ class WatchStream:
     def break_off(self, error: Exception) -> None:
         """The connection is lost; what was on its way is lost too."""
         self._arrived.clear()
-        self._arrive(error)
+        self._arrive(error, None)
 
-    def _arrive(self, item: bytes | Exception | None) -> None:
-        self._arrived.append(item)
+    def _arrive(self, item: bytes | Exception | None, about: tuple[str, int] | None) -> None:
+        self._arrived.append((item, about))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -303,12 +322,17 @@ class WatchStream:
             while not self._arrived:
                 self._waiter = self.network.loop.create_future()
                 await self._waiter
-            item = self._arrived.popleft()
+            item, about = self._arrived.popleft()
             if item is None:
                 return
             if isinstance(item, Exception):
                 raise item
+            if about is not None:
+                _note(self.process, (about,))
             yield item
 
 
-assert CRASHES
+def _note(process: Process, told: tuple[tuple[str, int], ...]) -> None:
+    for uid, version in told:
+        if version > process.told.get(uid, 0):
+            process.told[uid] = version

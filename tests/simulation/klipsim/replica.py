@@ -23,6 +23,8 @@ from klipstream_operator.status_writer import ANALYSIS_QUEUES
 if TYPE_CHECKING:
     from klipsim.network import Network, SimulatedClient
 
+OPERATOR = "klipstream-operator"
+"""What the names of all its processes begin with."""
 POST_TIMEOUT_SECONDS = 5.0
 
 
@@ -50,7 +52,7 @@ class Replica:
     def start(self) -> None:
         """Start a process."""
         self.starts += 1
-        self.process = Process(f"{self.name}.{self.starts}", self.skew_seconds)
+        self.process = Process(f"{OPERATOR}-{self.name}.{self.starts}", self.skew_seconds)
         self._context = contextvars.Context()
         self._context.run(PROCESS.set, self.process)
         self._task = self._context.run(self._begin)

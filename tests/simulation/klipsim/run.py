@@ -19,6 +19,7 @@ import orjson
 
 from klipjudge.history import Request
 from klipjudge.judge import judge
+from klipjudge.verdict import Terms
 from klipsim.apiserver import ANALYSIS_JOBS, ANALYSIS_QUEUES, PODS, ApiServer
 from klipsim.clocks import EPOCH, simulated_clocks
 from klipsim.faults import Fault, Injector, plan_faults
@@ -27,7 +28,7 @@ from klipsim.loop import SimulatedLoop, Stuck
 from klipsim.network import NOBODY, Network, SimulatedClient
 from klipsim.nodes import Nodes
 from klipsim.objects import Object
-from klipsim.replica import Replica
+from klipsim.replica import OPERATOR, Replica
 from klipsim.rows import TRANSITION
 from klipsim.schema import FINISHED
 from klipsim.users import NAMESPACE, Action, Plan, Users, plan_users
@@ -59,6 +60,8 @@ class Result:
     """Simulated."""
     digest: str = ""
     """Of all writes: equal for equal runs."""
+    checked: Counter[str] = field(default_factory=Counter)
+    """How often each promise was put to the test."""
     history: list[Request] = field(default_factory=list)
 
 
@@ -265,17 +268,20 @@ class _World:
         result.hit, result.history = self.injector.hit, history
         result.seconds = self.loop.time()
         result.jobs = len(self.users.submitted)
-        result.writes = sum(1 for request in history if request.agent in REPLICAS)
+        result.writes = sum(1 for request in history if request.agent.startswith(OPERATOR))
         result.violations += self.bugs
         result.violations += [
             f"unhandled: {error.get('exception')!r} {error.get('message')}" for error in self.loop.errors
         ]
-        verdict = judge(history)
+        terms = Terms(
+            operators=(OPERATOR,),
+            quiet_from=EPOCH + self.quiet_from if self.quiet_from else None,
+            faults_ended=EPOCH + HORIZON_SECONDS,
+            finish_within_seconds=PATIENCE_SECONDS,
+        )
+        verdict = judge(history, terms)
+        result.checked = verdict.checked
         result.violations += [f"{each.rule} at {each.revision}: {each.message}" for each in verdict.violations]
-        own = [r for r in history if r.agent in REPLICAS and r.resource != "leases.coordination.k8s.io"]
-        late = [r for r in own if r.received > EPOCH + self.quiet_from]
-        if self.quiet_from and late:
-            result.violations.append(f"not quiet: {late[0].kind_of} {late[0].name} in a steady state ({len(late)})")
         if any(pod["status"]["phase"] not in ("Succeeded", "Failed") for pod in self.server.all(PODS)):
             result.violations.append("a worker pod is left")
         hasher = hashlib.sha256()
