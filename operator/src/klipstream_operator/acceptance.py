@@ -34,7 +34,7 @@ def decide(job: AnalysisJob, store: Store, waiting: dict[QueueKey, int], now: da
     if job.spec.cancel:
         return statuses.cancelled(job, now, "The job was cancelled before it was accepted.")
     if name is None or queue is None:
-        return _no_queue(job, name, now)
+        return _no_queue(job, name, _place(job, store), now)
     key = (namespace, name)
     if queue.spec.mode is QueueMode.DRAINING:
         message = f"The queue {name} is draining and takes no new jobs. Submit again once its mode is Running."
@@ -49,7 +49,7 @@ def decide(job: AnalysisJob, store: Store, waiting: dict[QueueKey, int], now: da
         message = f"The job asks for too much: {beyond}. Submit it with less, or raise resourceBounds.max of the queue."
         return statuses.rejected(job, name, "ResourcesOutOfBounds", message, now)
     waiting[key] += 1
-    return statuses.accepted(job, name, now)
+    return statuses.accepted(job, name, _place(job, store), now)
 
 
 def transition_of(status: AnalysisJobStatus) -> Transition:
@@ -58,10 +58,19 @@ def transition_of(status: AnalysisJobStatus) -> Transition:
         return Transition.REJECTED
     if status.phase is Phase.CANCELLED:
         return Transition.CANCELLED
-    return Transition.HELD_UP if status.sequence is None else Transition.ACCEPTED
+    return Transition.ACCEPTED if statuses.is_accepted(status) else Transition.HELD_UP
 
 
-def _no_queue(job: AnalysisJob, name: str | None, now: datetime) -> AnalysisJobStatus:
+def _place(job: AnalysisJob, store: Store) -> int:
+    """The job's place: the version at which it was first seen, as rule, when it was created.
+
+    Later versions would do as well to be unique, but not to keep the order: users change jobs that wait for their
+    acceptance, and so do we where there is no queue for them.
+    """
+    return job.status.sequence or store.arrivals.get(job.uid) or version(job)
+
+
+def _no_queue(job: AnalysisJob, name: str | None, place: int, now: datetime) -> AnalysisJobStatus:
     """Not refused: it is accepted as soon as its queue exists. The condition says so, once."""
     if name is not None:
         reason = "QueueNotFound"
@@ -79,7 +88,9 @@ def _no_queue(job: AnalysisJob, name: str | None, now: datetime) -> AnalysisJobS
     if before is not None and before.reason == reason and before.message == message:
         return job.status
     conditions = with_condition(job.status.conditions, "CapacityAvailable", "False", reason, message, now)
-    return job.status.model_copy(update={"conditions": conditions, "observed_generation": job.metadata.generation})
+    return job.status.model_copy(
+        update={"conditions": conditions, "observed_generation": job.metadata.generation, "sequence": place}
+    )
 
 
 @dataclass(slots=True)
@@ -103,7 +114,7 @@ class Acceptance:
         """The next submissions in order of creation, without those that were decided at this very version."""
         jobs = [self.store.jobs[uid] for uid in self.store.unaccepted]
         fresh = [job for job in jobs if seen.get(job.uid) != version(job) and job.metadata.deletion_timestamp is None]
-        fresh.sort(key=lambda job: (job.metadata.creation_timestamp, version(job)))
+        fresh.sort(key=lambda job: (job.metadata.creation_timestamp, _place(job, self.store)))
         return fresh[:BATCH]
 
     async def _accept(self, batch: list[AnalysisJob], seen: dict[str, int]) -> None:

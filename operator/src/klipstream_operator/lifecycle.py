@@ -112,7 +112,7 @@ def next_step(
     latest post of the worker that is not written yet.
     """
     status = job.status
-    if status.sequence is None:
+    if not statuses.is_accepted(status):
         return Wait()
     unused = max((attempt for attempt in reserved if attempt > status.attempt), default=None)
     if unused is not None and (status.phase is not Phase.QUEUED or job.spec.cancel):

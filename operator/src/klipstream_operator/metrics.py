@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCol
 from klipstream_api import AnalysisJob, AnalysisJobStatus, Attempt, FailureClass, Phase
 from klipstream_api.meta import condition
 from klipstream_api.phases import ACTIVE_PHASES, FINISHED_PHASES
+from klipstream_operator.statuses import is_accepted
 from klipstream_operator.status_diff import ended_attempts, waits_again_since, waits_first_since
 
 TYPES_AT_MOST = 16
@@ -85,7 +86,7 @@ class Metrics:
         """A status was written; `job` is what it replaced."""
         before = job.status
         key = (job.metadata.namespace, after.queue_name or "")
-        if before.sequence is None and after.sequence is not None:
+        if not is_accepted(before) and is_accepted(after) and after.phase is Phase.QUEUED:
             self._accepted.labels(*self._of(key), job.spec.priority.value).inc()
         if before.phase is not after.phase:
             self._phase_changed(job, after, key)

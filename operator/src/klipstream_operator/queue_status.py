@@ -78,7 +78,7 @@ def fold(
     dead = store.dead_letters[queue.key]
     replays = tuple(dead_letters.advance(replay, dead, store.jobs) for replay in old.replays)
     admitted = (*kept, *reserved)
-    queued = max(0, store.queued(queue.key) - len(reserved))
+    queued = store.queued(queue.key, admitted)
     status = old.model_copy(
         update={
             "observed_generation": queue.metadata.generation,

@@ -88,6 +88,7 @@ class QueueWriter:
         # 1. Slots whose attempt is over and settled.
         released = [entry for entry in queue.status.admitted if self.store.releasable(entry.uid, entry.attempt)]
         now = self.client.now()
+        self._let_wait(released, now)
         # 2. What administrators ask for. Nothing is reserved in the write that clears the queue.
         asked = answer(queue, self.store, self._repaired(queue), now)
         free = 0 if OperationName.CLEAR in asked.outcomes else free_slots(queue, self.store, len(released))
@@ -108,10 +109,19 @@ class QueueWriter:
         finally:
             # 5. Confirmed ones are in the reservations now; the others go back to their places.
             now = self.client.now()
+            for uid in {rank.uid for rank in picked} | {entry.uid for entry in released}:
+                self.store.assumed.discard(uid)
+                self.store.releasing.discard(uid)
+                self.store.refresh(uid, now)
             for rank in picked:
-                self.store.assumed.discard(rank.uid)
-                self.store.refresh(rank.uid, now)
                 self.store.on_job(rank.uid)
+
+    def _let_wait(self, released: list[Admitted], now: datetime) -> None:
+        """A job that lost its attempt waits again, and the slot that it gives back is its own if it comes first."""
+        for entry in released:
+            if self.store.reserved(entry.uid) == {entry.attempt}:
+                self.store.releasing.add(entry.uid)
+                self.store.refresh(entry.uid, now)
 
     async def _check_template(self, queue: AnalysisQueue) -> bool:
         """Ask the API server once for each generation of the spec, before anything is made of its template.

@@ -13,6 +13,7 @@ from klipstream_kube import Client, Conflict, NotFound, Resource, Unreachable
 from klipstream_operator.leadership import Fence
 from klipstream_operator.log_fields import job_fields, wire_fields
 from klipstream_operator.patches import status_patch
+from klipstream_operator.statuses import is_accepted
 from klipstream_operator.store import Store
 from klipstream_operator.transitions import Transition
 from klipstream_operator.turnstile import Turnstile
@@ -49,7 +50,7 @@ class StatusWriter:
         patch = status_patch(job.metadata, job.status, status)
         if patch is None:
             return True
-        entering = status.phase is Phase.QUEUED and status.sequence is not None and status.queue_name is not None
+        entering = status.phase is Phase.QUEUED and is_accepted(status)
         # A log that was archived changes nobody's place, and so waits for nobody's reservation.
         if not entering or transition is Transition.LOG_ARCHIVED:
             return await self._send(job, status, patch, transition)

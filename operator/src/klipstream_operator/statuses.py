@@ -187,8 +187,13 @@ def rejected(job: AnalysisJob, queue_name: str, reason: str, message: str, now: 
     return _finished(job, Phase.REJECTED, reason, message, now, queue_name=queue_name)
 
 
-def accepted(job: AnalysisJob, queue_name: str, now: datetime) -> AnalysisJobStatus:
-    """The queue took the job; its place is the resourceVersion that guards this very write (design rule 9)."""
+def is_accepted(status: AnalysisJobStatus) -> bool:
+    """Whether a queue took the job. One that no queue takes yet may have its place, but waits in no backlog."""
+    return status.queue_name is not None
+
+
+def accepted(job: AnalysisJob, queue_name: str, sequence: int, now: datetime) -> AnalysisJobStatus:
+    """The queue took the job, at its place in the order of creation (design rule 9)."""
     conditions = tuple(c for c in job.status.conditions if c.type != "CapacityAvailable")
     return job.status.model_copy(
         update={
@@ -196,7 +201,7 @@ def accepted(job: AnalysisJob, queue_name: str, now: datetime) -> AnalysisJobSta
             "observed_generation": job.metadata.generation,
             "observed_replay": job.spec.replay,
             "queue_name": queue_name,
-            "sequence": int(job.metadata.resource_version),
+            "sequence": sequence,
             "queued_at": now,
             "conditions": conditions,
         }

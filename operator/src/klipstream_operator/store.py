@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from klipstream_api import FINISHED_PHASES, AnalysisJob, AnalysisQueue, Phase, Priority, Progress
+from klipstream_api import FINISHED_PHASES, Admitted, AnalysisJob, AnalysisQueue, Phase, Priority, Progress
 from klipstream_api.meta import condition
 from klipstream_api.phases import ACTIVE_PHASES
 from klipstream_operator.capacity import shape_of
 from klipstream_operator.operations import cleared
-from klipstream_operator.statuses import resumable
+from klipstream_operator.statuses import is_accepted, resumable
 from klipstream_operator.stops import gives_back
 from klipstream_operator.workload import AttemptView, JobView, PodView
 from klipstream_queueing.backlog import Backlog
@@ -53,7 +53,9 @@ class Store:
     workloads: dict[str, AttemptKey] = field(default_factory=dict)
     """The attempt that a Kubernetes Job or a pod, known by its uid, belongs to."""
     unaccepted: set[str] = field(default_factory=set)
-    """Jobs that have no sequence yet."""
+    """Jobs that no queue took yet."""
+    arrivals: dict[str, int] = field(default_factory=dict)
+    """The resourceVersions at which these were first seen: their order, and unique (design rule 9)."""
     backlogs: defaultdict[QueueKey, Backlog] = field(default_factory=lambda: defaultdict(Backlog))
     phases: defaultdict[QueueKey, Counter[Phase]] = field(default_factory=lambda: defaultdict(Counter))
     priorities: defaultdict[QueueKey, Counter[Priority]] = field(default_factory=lambda: defaultdict(Counter))
@@ -64,6 +66,8 @@ class Store:
     """Attempts that hold a slot, by uid and queue."""
     refused_templates: dict[QueueKey, tuple[int, str | None]] = field(default_factory=dict)
     """Why the API server refuses a queue's worker template (None where it takes it), and the generation it saw."""
+    releasing: set[str] = field(default_factory=set)
+    """Jobs whose only slot is released by the write that is being made: they may be given one by the same write."""
     assumed: set[str] = field(default_factory=set)
     """Jobs taken from a backlog for a reservation that is being written."""
     deleted: set[str] = field(default_factory=set)
@@ -83,11 +87,13 @@ class Store:
         self.jobs[job.uid] = job
         self._count(job, +1)
         self.deleted.discard(job.uid)
-        if job.status.sequence is None and job.status.phase is Phase.QUEUED:
+        if not is_accepted(job.status) and job.status.phase is Phase.QUEUED:
             self.unaccepted.add(job.uid)
+            self.arrivals.setdefault(job.uid, version(job))
             self.on_unaccepted()
         else:
             self.unaccepted.discard(job.uid)
+            self.arrivals.pop(job.uid, None)
         self.refresh(job.uid, now)
         self.on_job(job.uid)
         if (key := queue_key(job)) is not None:
@@ -98,6 +104,7 @@ class Store:
         """Forget an AnalysisJob that was deleted; its reservation stays until nothing of it runs."""
         job = self.jobs.pop(uid, None)
         self.unaccepted.discard(uid)
+        self.arrivals.pop(uid, None)
         self.progress.pop(uid, None)
         if job is not None:
             self._count(job, -1)
@@ -141,18 +148,20 @@ class Store:
         """Whether the job may be reserved: accepted, due, wanted, and holding no slot by any attempt."""
         return (
             job.status.phase is Phase.QUEUED
-            and job.status.sequence is not None
+            and is_accepted(job.status)
             and not job.spec.cancel
             and job.metadata.deletion_timestamp is None
             and (job.spec.not_before is None or job.spec.not_before <= now)
             and not cleared(job, queue)
             and job.uid not in self.assumed
-            and job.uid not in self.reservations
+            and (job.uid not in self.reservations or job.uid in self.releasing)
         )
 
-    def queued(self, key: QueueKey) -> int:
-        """Jobs of a queue that wait: accepted, in phase Queued and without a slot."""
-        held = sum(1 for entry in self._admitted_uids(key) if self._phase(entry) is Phase.QUEUED)
+    def queued(self, key: QueueKey, admitted: Iterable[Admitted] | None = None) -> int:
+        """Jobs of a queue that wait: accepted, in phase Queued and without a slot, by the reservations as they are
+        or by others."""
+        uids = self._admitted_uids(key) if admitted is None else {entry.uid for entry in admitted}
+        held = sum(1 for uid in uids if self._phase(uid) is Phase.QUEUED)
         return max(0, self.phases[key][Phase.QUEUED] - held)
 
     def waiting(self, key: QueueKey) -> Counter[Priority]:

@@ -81,20 +81,19 @@ class Order:
                 self.verdict.broken("sequence", request, f"{job.name} lost its sequence")
             return
         old = before.sequence if before is not None else None
-        if now.sequence == old or job.queue is None:
-            return
+        if job.queue is None or (now.sequence == old and job.accepted is not None):
+            return  # its place may be noted before a queue takes it
         self.verdict.checked["sequence"] += 1
         queue = self.cluster.queue(job.queue)
         if queue.sequences.setdefault(now.sequence, job.uid) != job.uid:
             message = f"{job.name} shares sequence {now.sequence} with {queue.sequences[now.sequence]}"
             self.verdict.broken("sequence", request, message)
-        if old is None:
-            if job.accepted is None:
-                job.accepted, job.first_sequence = request, now.sequence
-                queue.accepted.append(job)
-        elif before is not None and now.observed_replay <= before.observed_replay:
+        if job.accepted is None:
+            job.accepted, job.first_sequence = request, now.sequence
+            queue.accepted.append(job)
+        elif old is not None and before is not None and now.observed_replay <= before.observed_replay:
             self.verdict.broken("sequence", request, f"{job.name} changed its sequence without a replay")
-        elif now.sequence < old:
+        elif old is not None and now.sequence < old:
             self.verdict.broken("sequence", request, f"{job.name} came back before its old place")
 
     def finish(self) -> None:
