@@ -5,7 +5,7 @@ from typing import Any
 from klipjudge.cluster import Cluster, Job, JobVersion
 from klipjudge.history import Request
 from klipjudge.verdict import Terms, Verdict
-from klipjudge.vocabulary import BURNING, INFRASTRUCTURE_LOSSES_AT_MOST
+from klipjudge.vocabulary import BURNING, DEFAULT_MAX_RETRIES, INFRASTRUCTURE_LOSSES_AT_MOST
 
 
 def check_attempts(
@@ -56,7 +56,7 @@ def _ended(before: JobVersion, now: JobVersion) -> list[dict[str, Any]]:
 def _most_retries(job: Job, cluster: Cluster, terms: Terms, request: Request) -> int:
     """maxRetries in force: the job's own, or its queue's."""
     own = job.max_retries.possible(job.uid, request, terms)
-    of_queue = 3
+    of_queue = DEFAULT_MAX_RETRIES
     if job.queue is not None:
         queue = cluster.queue(job.queue)
         of_queue = max(queue.max_retries.possible(queue.uid, request, terms))

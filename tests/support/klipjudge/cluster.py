@@ -8,7 +8,7 @@ from typing import Any
 from klipjudge.history import Request, seconds
 from klipjudge.patched import Patched
 from klipjudge.unanswered import Unanswered
-from klipjudge.vocabulary import DEFAULT_LANE, PRIORITIES, AttemptKey
+from klipjudge.vocabulary import DEFAULT_LANE, DEFAULT_LOST_AFTER_SECONDS, DEFAULT_MAX_RETRIES, PRIORITIES, AttemptKey
 
 Rank = tuple[int, int, str]
 """Negative priority, sequence, uid; the lowest comes first."""
@@ -258,7 +258,10 @@ class Cluster:
         """A queue by namespace/name; one that was never seen has no slots."""
         queue = self.queues.get(name)
         if queue is None:
-            queue = self.queues[name] = Queue(name, 0, Patched("Running"), Patched(100), Patched(3), Patched(300.0))
+            queue = self.queues[name] = Queue(
+                name, 0, Patched("Running"), Patched(100), Patched(DEFAULT_MAX_RETRIES),
+                Patched(DEFAULT_LOST_AFTER_SECONDS),
+            )  # fmt: skip
         return queue
 
     def hold(self, key: AttemptKey, queue: str | None) -> None:

@@ -9,7 +9,7 @@ from klipjudge.history import Request, seconds
 from klipjudge.order import Order
 from klipjudge.patched import Patched
 from klipjudge.verdict import Terms, Verdict
-from klipjudge.vocabulary import AttemptKey
+from klipjudge.vocabulary import DEFAULT_LOST_AFTER_SECONDS, DEFAULT_MAX_RETRIES, AttemptKey
 
 
 @dataclass(slots=True)
@@ -32,6 +32,9 @@ class Reservations:
         if deleted and not metadata.get("finalizers"):
             queue = self.cluster.queue(name)
             queue.initialized = False
+            # The documented defaults stand in for it, for the work that it leaves.
+            queue.max_retries.put(DEFAULT_MAX_RETRIES, request)
+            queue.lost_after.put(DEFAULT_LOST_AFTER_SECONDS, request)
             self._replace(queue, frozenset(), request)
         elif metadata:
             self._written(self.cluster.queue(name), request)
@@ -70,8 +73,10 @@ class Reservations:
 
     def _settings(self, queue: Queue, spec: dict[str, Any], request: Request) -> None:
         lost = spec.get("nodeLost") or {}
-        lost_after = float(lost.get("seconds", 300)) if lost.get("release", True) else float("inf")
-        mode, size, retries = spec.get("mode", "Running"), spec.get("maxQueueSize", 100), spec.get("maxRetries", 3)
+        released = lost.get("release", True)
+        lost_after = float(lost.get("seconds", DEFAULT_LOST_AFTER_SECONDS)) if released else float("inf")
+        mode, size = spec.get("mode", "Running"), spec.get("maxQueueSize", 100)
+        retries = spec.get("maxRetries", DEFAULT_MAX_RETRIES)
         if not queue.limits:  # its first version: nothing was before it
             queue.mode, queue.size = Patched(mode), Patched(size)
             queue.max_retries, queue.lost_after = Patched(retries), Patched(lost_after)

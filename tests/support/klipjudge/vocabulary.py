@@ -14,6 +14,8 @@ BURNING = frozenset({"Transient", "Timeout", "Stalled", "OutOfMemory", "DiskFull
 """Failure classes that use up a retry. Permanent ends the job, Infrastructure and Unschedulable cost nothing."""
 INFRASTRUCTURE_LOSSES_AT_MOST = 10
 DEFAULT_LANE = "default"
+DEFAULT_MAX_RETRIES = 3
+DEFAULT_LOST_AFTER_SECONDS = 300.0
 
 AttemptKey = tuple[str, int]
 """Uid of the AnalysisJob and number of the attempt."""

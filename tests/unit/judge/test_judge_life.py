@@ -214,6 +214,16 @@ def test_no_more_retries_are_used_than_allowed(log: Log, spec: dict[str, Any], o
     assert set(log.rules()) == set(found)
 
 
+def test_the_defaults_stand_in_for_a_queue_that_was_deleted(log: Log) -> None:
+    log.set_queue(maxRetries=0)
+    begun(log)
+    log.delete_queue()
+    log.clock += 5
+    log.fail("a", retries=1)
+    log.status("a", phase="Cancelled")
+    assert log.rules() == []
+
+
 def test_failures_that_count_no_retry_do_not_buy_more_attempts(log: Log) -> None:
     """maxRetries is held against the failures themselves, whatever the counter says."""
     log.set_queue(maxRetries=0)
