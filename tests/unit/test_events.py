@@ -53,7 +53,7 @@ def job(status: AnalysisJobStatus | None = None, name: str = "film") -> Analysis
 
 
 NEW = job()
-QUEUED = job(statuses.accepted(NEW, "q", NOW))
+QUEUED = job(statuses.accepted(NEW, "q", 1, NOW))
 STARTING = job(statuses.started(QUEUED, 1, "j", NOW))
 STALL = Stop(attempt=1, reason=StopReason.STALLED, message="Nothing moved for 600 s.", at=NOW)
 CANCEL = Stop(attempt=1, reason=StopReason.CANCEL, message="The worker is told.", at=NOW)

@@ -45,7 +45,7 @@ def step(of: AnalysisJob, reserved: set[int], looks: AttemptView | None = None, 
         ("a pod on a lost node is ended after its time", job(running()), {1},
          view(kube_job(), pod(deleted_at=NOW - timedelta(seconds=301))),
          FailLostPod(pod(deleted_at=NOW - timedelta(seconds=301)))),
-        ("an unaccepted job is not touched", job({"sequence": None}), set(), None, Wait()),
+        ("an unaccepted job is not touched", job({"sequence": None, "queueName": None}), set(), None, Wait()),
     ],
 )  # fmt: skip
 def test_step(name: str, of: AnalysisJob, reserved: set[int], looks: AttemptView | None, expected: Step) -> None:

@@ -88,7 +88,7 @@ class Cluster:
         self.frozen: Frozen | None = None
         self.transitions: set[Transition] = set()
         self.status = AnalysisJobStatus()
-        self.status = statuses.accepted(self.job(), "q", self.now)
+        self.status = statuses.accepted(self.job(), "q", 100, self.now)
         self.put_queue()
         self.put_job()
 

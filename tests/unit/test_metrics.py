@@ -70,7 +70,7 @@ class Life:
         return self
 
     def accepted(self) -> "Life":
-        self.write(statuses.accepted(self.job, "q", self.now))
+        self.write(statuses.accepted(self.job, "q", 1, self.now))
         return self
 
     def started(self) -> "Life":

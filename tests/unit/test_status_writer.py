@@ -36,7 +36,7 @@ async def test_a_write_is_told_when_it_is_known_to_have_happened(
     server: Any, client: Client, quick_retries: None, answer: str, live: str, told: int
 ) -> None:
     job = AnalysisJob.from_wire(WIRE)
-    status = statuses.accepted(job, "q", client.now())
+    status = statuses.accepted(job, "q", 1, client.now())
     found = {
         "written": WIRE | {"metadata": WIRE["metadata"] | {"resourceVersion": "10"}, "status": status.to_wire()},
         "as before": WIRE,

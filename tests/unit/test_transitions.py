@@ -91,7 +91,7 @@ def explored() -> Seen:
     """Every write that the lifecycle decides on in any world, from every status that such writes lead to."""
     seen: Seen = {}
     edges = set()
-    start = statuses.accepted(job({"sequence": None}), "q", NOW)
+    start = statuses.accepted(job({"sequence": None, "queueName": None}), "q", 1, NOW)
     waiting, known = [start], {key(start)}
     surroundings = worlds()
     while waiting:
@@ -117,12 +117,12 @@ def outside_of_the_lifecycle() -> set[tuple[Transition, Phase, Phase]]:
     store = Store(lambda _: None, lambda _: None, lambda: None)
     found = set()
     cases: list[tuple[AnalysisJob, AnalysisQueue | None]] = [
-        (job({"sequence": None}), queue()),
-        (job({"sequence": None}), None),
-        (job({"sequence": None}), queue(mode="Draining")),
-        (job({"sequence": None}, queueName="q", resources={"limits": {"cpu": "2"}}),
+        (job({"sequence": None, "queueName": None}), queue()),
+        (job({"sequence": None, "queueName": None}), None),
+        (job({"sequence": None, "queueName": None}), queue(mode="Draining")),
+        (job({"sequence": None, "queueName": None}, queueName="q", resources={"limits": {"cpu": "2"}}),
          queue(resourceBounds={"max": {"cpu": "1"}})),
-        (job({"sequence": None}, cancel=True), queue()),
+        (job({"sequence": None, "queueName": None}, cancel=True), queue()),
     ]  # fmt: skip
     for submission, its_queue in cases:
         store.queues.clear()

@@ -46,6 +46,8 @@ class Network:
     """The API server answers nobody."""
     streams: list[WatchStream] = field(default_factory=list)
     requests: int = 0
+    under_way: int = 0
+    """Requests that were sent and did not arrive yet."""
 
     def latency(self) -> float:
         return self.rng.uniform(FASTEST_SECONDS, SLOWEST_SECONDS)
@@ -117,6 +119,7 @@ class Session:
         sent = _Sent(
             network, self.replica, self.process, call, fault, future, now + limit, now, self.process.told.copy()
         )
+        network.under_way += 1
         network.loop.call_later(delay, sent.arrive, context=NOBODY)
         if delay >= limit:
             network.loop.call_later(limit, sent.expire, context=NOBODY)
@@ -153,6 +156,8 @@ class _Sent:
     """What its sender knew then."""
 
     def arrive(self) -> None:
+        """The server has it."""
+        self.network.under_way -= 1
         kind = self.fault.kind if self.fault is not None else ""
         if kind == "crash before":
             self.replica.crash(self.process)

@@ -176,8 +176,8 @@ class _World:
         self.loop.call_later(seconds, self.users.act, action, context=NOBODY)
 
     def _settled(self) -> bool:
-        """Nothing is left to do."""
-        if any(job["status"]["phase"] not in FINISHED for job in self.server.all(ANALYSIS_JOBS)):
+        """Nothing is left to do, and nothing is on its way."""
+        if self.network.under_way or any(not _is_over(job) for job in self.server.all(ANALYSIS_JOBS)):
             return False
         return not any((queue.get("status") or {}).get("admitted") for queue in self.server.all(ANALYSIS_QUEUES))
 
@@ -295,6 +295,14 @@ class _World:
 def simulate(seed: int) -> Result:
     """Run the scenario of a seed."""
     return run(Scenario.of(seed))
+
+
+def _is_over(job: Object) -> bool:
+    """Whether an AnalysisJob is finished, with no replay to come."""
+    status = job["status"]
+    if status["phase"] == "Failed" and job["spec"]["replay"] > status["observedReplay"]:
+        return False
+    return status["phase"] in FINISHED
 
 
 # The operator's own words would say nothing that the history does not; what is disabled costs least.
