@@ -179,6 +179,10 @@ def _carry_out(server: ApiServer, call: Call, target: Target) -> Answer:
         return _json(200, server.get(kind, namespace, name))
     assert namespace is not None
     body: Any = orjson.loads(call.body or b"{}")
+    if call.method == "POST" and subresource == "binding":
+        assert name is not None
+        server.bind(namespace, name, body["target"]["name"], call.agent)
+        return _json(201, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
     if call.method == "POST":
         dry_run = "dryRun" in call.params
         return _json(201, server.create(kind, namespace, body, call.agent, dry_run=dry_run))
@@ -199,7 +203,7 @@ def _carry_out(server: ApiServer, call: Call, target: Target) -> Answer:
 def _token_review(server: ApiServer, body: Object) -> Object:
     """Workers' tokens are what they say, as long as the pod lives."""
     token = body["spec"]["token"]
-    namespace, name, uid = token.removeprefix(WORKER_TOKEN).split("/")
+    namespace, name, uid = (*token.removeprefix(WORKER_TOKEN).split("/"), "", "", "")[:3]
     pod = server.find(KINDS["pods"], namespace, name)
     if not token.startswith(WORKER_TOKEN) or pod is None or pod["metadata"]["uid"] != uid:
         return body | {"status": {"authenticated": False, "error": "the token is bound to no pod"}}
