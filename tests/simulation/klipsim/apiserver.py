@@ -91,11 +91,13 @@ class ApiServer:
         self._rng = rng
         self.now = now
         self.version = FIRST_VERSION
-        self.compacted = 0
+        self.compacted = FIRST_VERSION
         """Watches cannot begin before this resourceVersion."""
         self.history: list[Request] = []
         self.listeners: list[Listener] = []
         self._collections = {kind: _Collection() for kind in KINDS.values()}
+        self.lines: dict[tuple[str, str, str], bytes] = {}
+        """Events as watches have told them last."""
         self._snapshots: dict[str, tuple[list[Object], int]] = {}
         self._as_sent: set[str] = set()
         """Uids of custom resources that are stored without their status' defaults, which reading adds. The first
@@ -125,7 +127,7 @@ class ApiServer:
         if token is not None:
             if token not in self._snapshots:
                 raise Refused(410, "Expired", "The provided continue parameter is too old to display a consistent list")
-            items, version = self._snapshots.pop(token)
+            items, version = self._snapshots[token]
         else:
             found = self._collections[kind].objects
             items = [
@@ -178,7 +180,7 @@ class ApiServer:
         obj = body | {"apiVersion": kind.api_version, "kind": kind.kind}
         if kind.status:
             obj.pop("status", None)
-        obj["metadata"] = metadata | {
+        obj["metadata"] = _without_empty(metadata) | {
             "namespace": namespace, "uid": self.uid(), "creationTimestamp": self.stamp(),
             **({"generation": 1} if kind.counts_generations else {}),
         }  # fmt: skip
@@ -281,13 +283,20 @@ class ApiServer:
                 )
                 raise Refused(409, "Conflict", f'Operation cannot be fulfilled on {kind.plural} "{name}": {message}')
         grace = self._grace(kind, before, grace_seconds)
-        if grace or metadata.get("finalizers"):
-            if "deletionTimestamp" in metadata and metadata.get("deletionGracePeriodSeconds", 0) <= grace:
-                return before
+        if not (grace or metadata.get("finalizers") or kind is PODS):
+            return self._remove(kind, "delete", before, before, agent)
+        marked = "deletionTimestamp" in metadata
+        if not marked or metadata.get("deletionGracePeriodSeconds", 0) > grace:
             marks = {"deletionTimestamp": self.stamp(grace), "deletionGracePeriodSeconds": grace}
-            generation = {"generation": metadata["generation"] + 1} if kind.counts_generations else {}
-            return self._commit(kind, "delete", "", before, before | {"metadata": metadata | marks | generation}, agent)
-        return self._remove(kind, "delete", before, agent)
+            if kind.counts_generations and not marked:
+                marks["generation"] = metadata["generation"] + 1
+            after = before | {"metadata": metadata | marks}
+            if grace or metadata.get("finalizers"):
+                return self._commit(kind, "delete", "", before, after, agent)
+            before = self._store(kind, before, after)  # also a pod that goes at once is told twice
+        elif grace or metadata.get("finalizers"):
+            return before
+        return self._remove(kind, "delete", before, before, agent)
 
     @staticmethod
     def _grace(kind: Kind, obj: Object, asked: int | None) -> int:
@@ -327,32 +336,35 @@ class ApiServer:
         self, kind: Kind, verb: str, subresource: str, before: Object | None, after: Object, agent: str
     ) -> Object:
         metadata = after["metadata"]
-        let_go = before is not None and "deletionTimestamp" in metadata and not metadata.get("finalizers")
-        if let_go and (kind is not PODS or metadata.get("deletionGracePeriodSeconds") == 0):
-            return self._remove(kind, verb, after, agent, before)
+        let_go = "deletionTimestamp" in metadata and not metadata.get("finalizers")
+        if before is not None and let_go and (kind is not PODS or metadata.get("deletionGracePeriodSeconds") == 0):
+            return self._remove(kind, verb, before, after, agent)
+        after = self._store(kind, before, after)
+        self._note(kind, verb, subresource, after, agent)
+        return after
+
+    def _store(self, kind: Kind, before: Object | None, after: Object) -> Object:
         self.version += 1
+        metadata = after["metadata"]
         after = after | {"metadata": metadata | {"resourceVersion": str(self.version)}}
         collection = self._collections[kind]
         collection.objects[metadata["namespace"], metadata["name"]] = after
-        change = Change(self.version, "ADDED" if before is None else "MODIFIED", after, before)
-        collection.log.append(change)
-        self._note(kind, verb, subresource, after, agent)
-        for listener in self.listeners:
-            listener(kind, change)
+        self._tell(kind, Change(self.version, "ADDED" if before is None else "MODIFIED", after, before))
         return after
 
-    def _remove(self, kind: Kind, verb: str, last: Object, agent: str, before: Object | None = None) -> Object:
+    def _remove(self, kind: Kind, verb: str, stored: Object, answer: Object, agent: str) -> Object:
+        """Watches are told what was stored last; whoever let it go is answered with what he made of it."""
         self.version += 1
-        metadata = last["metadata"]
-        collection = self._collections[kind]
-        del collection.objects[metadata["namespace"], metadata["name"]]
-        last = last | {"metadata": metadata | {"resourceVersion": str(self.version)}}
-        change = Change(self.version, "DELETED", last, before or last)
-        collection.log.append(change)
-        self._note(kind, verb, "", last, agent)
+        metadata = stored["metadata"]
+        del self._collections[kind].objects[metadata["namespace"], metadata["name"]]
+        self._note(kind, verb, "", answer, agent)
+        self._tell(kind, Change(self.version, "DELETED", at_version(stored, self.version), stored))
+        return answer
+
+    def _tell(self, kind: Kind, change: Change) -> None:
+        self._collections[kind].log.append(change)
         for listener in self.listeners:
             listener(kind, change)
-        return last
 
     def _note(self, kind: Kind, verb: str, subresource: str, answer: Object, agent: str) -> None:
         now, metadata = self.now(), answer["metadata"]
@@ -377,6 +389,11 @@ class ApiServer:
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def at_version(obj: Object, version: int) -> Object:
+    """The object with another resourceVersion: what is deleted is told as it was, at the version of its deletion."""
+    return obj | {"metadata": obj["metadata"] | {"resourceVersion": str(version)}}
+
+
 def _kept(kind: Kind, own: Object, metadata: Object) -> Object:
     """Metadata after a patch: what is the server's stays, what is empty is left out. Refused where the uid is another."""
     if metadata.get("uid") != own["uid"]:
@@ -385,6 +402,10 @@ def _kept(kind: Kind, own: Object, metadata: Object) -> Object:
         if metadata.get(name) != own.get(name):
             metadata = {key: value for key, value in metadata.items() if key != name}
             metadata |= {name: own[name]} if name in own else {}
+    return _without_empty(metadata)
+
+
+def _without_empty(metadata: Object) -> Object:
     if all(metadata.get(name, True) for name in _MAY_BE_EMPTY):
         return metadata
     return {key: value for key, value in metadata.items() if value or key not in _MAY_BE_EMPTY}
