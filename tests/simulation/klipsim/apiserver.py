@@ -286,6 +286,8 @@ class ApiServer:
         if not (grace or metadata.get("finalizers") or kind is PODS):
             return self._remove(kind, "delete", before, before, agent)
         marked = "deletionTimestamp" in metadata
+        if marked and grace_seconds is None:
+            return before  # only a shorter time that is named hastens it, even if the pod has ended
         if not marked or metadata.get("deletionGracePeriodSeconds", 0) > grace:
             marks = {"deletionTimestamp": self.stamp(grace), "deletionGracePeriodSeconds": grace}
             if kind.counts_generations and not marked:

@@ -109,6 +109,8 @@ async def a_pod_on_a_node_has_time_to_end(client: Client, namespace: str) -> lis
         await seen.ask("read", client.get(PODS, name, namespace))
         ended = {"status": {"phase": "Failed"}}
         await seen.ask("ended", client.patch_status(PODS, name, namespace, ended))
+        await seen.ask("deleted when ended", client.delete(PODS, name, namespace))
+        await seen.ask("read", client.get(PODS, name, namespace))
         await seen.ask("at once", ended_at_once(client, PODS, name, namespace, gracePeriodSeconds=0))
         await seen.ask("read", client.get(PODS, name, namespace))
         if finalizers:
