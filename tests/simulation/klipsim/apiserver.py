@@ -248,9 +248,7 @@ class ApiServer:
         if before["spec"].get("nodeName") or "deletionTimestamp" in before["metadata"]:
             raise Refused(409, "Conflict", f'Operation cannot be fulfilled on pods/binding "{name}": it has a node')
         scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": self.stamp()}
-        conditions = [
-            each for each in before["status"].get("conditions") or () if each["type"] != "PodScheduled"
-        ]
+        conditions = [each for each in before["status"].get("conditions") or () if each["type"] != "PodScheduled"]
         after = before | {
             "spec": before["spec"] | {"nodeName": node},
             "status": before["status"] | {"conditions": [*conditions, scheduled]},
@@ -397,7 +395,7 @@ def at_version(obj: Object, version: int) -> Object:
 
 
 def _kept(kind: Kind, own: Object, metadata: Object) -> Object:
-    """Metadata after a patch: what is the server's stays, what is empty is left out. Refused where the uid is another."""
+    """Metadata after a patch: what is the server's stays, what is empty is left out. Refused with another uid."""
     if metadata.get("uid") != own["uid"]:
         raise _immutable(kind, own["name"], "metadata.uid")
     for name in ("generation", "deletionTimestamp", "deletionGracePeriodSeconds"):

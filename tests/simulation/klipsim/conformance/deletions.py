@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from klipsim.conformance.bodies import ANALYSIS_JOBS, analysis_job, kubernetes_job, lease, pod
+from klipsim.conformance.sites import Case
 from klipsim.conformance.transcript import Transcript
 from klipsim.conformance.writes import FOREIGN_UID
 from klipsim.objects import Object
@@ -157,13 +158,16 @@ async def a_pod_without_a_node_goes_at_once(client: Client, namespace: str) -> l
     return seen.lines
 
 
-CASES = (
-    deleted_objects_are_gone,
-    preconditions_guard_a_deletion,
-    finalizers_hold_a_deleted_object,
-    a_deleted_object_can_still_be_written,
-    a_pod_on_a_node_has_time_to_end,
-    a_held_pod_is_let_go_before_it_has_ended,
-    an_ended_pod_goes_at_once,
-    a_pod_without_a_node_goes_at_once,
-)
+CASES: dict[str, Case] = {
+    case.__name__: case
+    for case in (
+        deleted_objects_are_gone,
+        preconditions_guard_a_deletion,
+        finalizers_hold_a_deleted_object,
+        a_deleted_object_can_still_be_written,
+        a_pod_on_a_node_has_time_to_end,
+        a_held_pod_is_let_go_before_it_has_ended,
+        an_ended_pod_goes_at_once,
+        a_pod_without_a_node_goes_at_once,
+    )
+}

@@ -1,4 +1,4 @@
-"""Lives of a Job: what its controller, the garbage collector and the pod collector do while a hand plays the kubelet."""
+"""Lives of a Job: what its controller and the collectors do while a scripted hand plays scheduler and kubelet."""
 
 from __future__ import annotations
 
@@ -276,6 +276,14 @@ LIVES: tuple[Life, ...] = (
 )
 
 
+RACES = (
+    a_job_that_comes_after_its_owner_has_gone_is_collected,
+    a_suspended_job_that_comes_after_its_owner_has_gone_is_collected,
+)
+"""The garbage collector and the Job's controller both see the new Job at once: how far the controller comes before it
+is gone again is chance, in the real cluster too. Of these only what is left is compared."""
+
+
 def _case(life: Life) -> Case:
     async def case(client: Client, namespace: str) -> list[str]:
         async with Stage(client, namespace).recording() as stage:
@@ -284,7 +292,7 @@ def _case(life: Life) -> Case:
             except TimeoutError:
                 return [*stage.transcript(), "what the script waited for did not come"]
             await stage.quiet()
-            return stage.transcript()
+            return stage.left() if life in RACES else stage.transcript()
 
     return case
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 from klipsim.conformance.bodies import ANALYSIS_JOBS, analysis_job, kubernetes_job, pod
+from klipsim.conformance.sites import Case
 from klipsim.conformance.transcript import Transcript
 from klipsim.objects import Object
 from klipstream_kube import JOBS, PODS, Client
@@ -20,8 +23,8 @@ async def selectors_choose(client: Client, namespace: str) -> list[str]:
     ):
         await client.create(ANALYSIS_JOBS, analysis_job(name, spec, labels=labels), namespace)
     await client.patch_status(ANALYSIS_JOBS, "a", namespace, {"status": {"phase": "Running", "queueName": "q"}})
-    for labels in (None, COLOUR, f"{COLOUR}=red", f"{COLOUR}==red", f"{COLOUR}=red,size", "absent", f"{COLOUR}="):
-        await seen.listed(f"labels {labels}", client, ANALYSIS_JOBS, labels=labels)
+    for chosen in (None, COLOUR, f"{COLOUR}=red", f"{COLOUR}==red", f"{COLOUR}=red,size", "absent", f"{COLOUR}="):
+        await seen.listed(f"labels {chosen}", client, ANALYSIS_JOBS, labels=chosen)
     for fields in (
         "metadata.name=a", "status.phase=Queued", "status.phase=Running", "spec.priority=NORMAL", "spec.videoId=v1",
         "spec.videoId=", "status.queueName=q", "status.phase=Queued,spec.priority=URGENT",
@@ -150,11 +153,31 @@ async def a_version_of_long_ago_is_gone(client: Client, namespace: str) -> list[
     return seen.lines
 
 
-CASES = (
-    selectors_choose,
-    pages_show_one_moment,
-    watches_tell_what_happened_since,
-    watches_tell_what_begins_and_ends_to_match,
-    an_open_watch_goes_on,
-    a_version_of_long_ago_is_gone,
-)
+async def bookmark(client: Client, namespace: str, seconds: int) -> Object:
+    """The first bookmark of a watch of so many seconds: whether it names anything but a version, and how far it is."""
+    await client.create(ANALYSIS_JOBS, analysis_job(), namespace)
+    written = await client.patch(ANALYSIS_JOBS, "first", namespace, {"spec": {"priority": "LOW"}})
+    version = written["metadata"]["resourceVersion"]
+    stream = client.watch(ANALYSIS_JOBS, namespace, resource_version=version, timeout_seconds=seconds)
+    async with aclosing(stream) as events:
+        async for type_, obj in events:
+            if type_ == "BOOKMARK":
+                metadata = obj["metadata"]
+                return {
+                    "kind": obj["kind"], "apiVersion": obj["apiVersion"], "uid": metadata.get("uid"),
+                    "name": metadata.get("name"), "not before": int(metadata["resourceVersion"]) >= int(version),
+                }  # fmt: skip
+    return {}
+
+
+CASES: dict[str, Case] = {
+    case.__name__: case
+    for case in (
+        selectors_choose,
+        pages_show_one_moment,
+        watches_tell_what_happened_since,
+        watches_tell_what_begins_and_ends_to_match,
+        an_open_watch_goes_on,
+        a_version_of_long_ago_is_gone,
+    )
+}

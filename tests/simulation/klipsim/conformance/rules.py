@@ -105,8 +105,10 @@ STATUS_CHANGES: dict[str, Sequence[Object]] = {
         {"phase": "Succeeded", "attempt": 2, "sequence": 7, "observedReplay": 1, "progress": progress(100, 2)},
         {"phase": "Queued", "attempt": 1, "sequence": 8, "observedReplay": 0, "progress": progress(0)},
     ),
-    "a status is not emptied": ({"phase": "Running", "attempt": 1, "sequence": 7}, {name: None for name in (
-        "phase", "attempt", "sequence")}),  # fmt: skip
+    "a status is not emptied": (
+        {"phase": "Running", "attempt": 1, "sequence": 7},
+        {"phase": None, "attempt": None, "sequence": None},
+    ),
 }
 
 
@@ -153,19 +155,20 @@ async def defaults_of_queues_are_filled_in(client: Client, namespace: str) -> li
     seen = Transcript(namespace)
     await seen.ask("empty", client.create(ANALYSIS_QUEUES, analysis_queue(), namespace))
     given = {
-        "capacity": {"probeSeconds": 3}, "nodeLost": {"seconds": 10}, "retention": {}, "stall": {"noProgressSeconds": 60},
-        "aging": {"everySeconds": 60}, "reservedSlots": {"URGENT": 1}, "results": {"url": "file:///results"},
+        "capacity": {"probeSeconds": 3}, "nodeLost": {"seconds": 10}, "retention": {}, "aging": {"everySeconds": 60},
+        "stall": {"noProgressSeconds": 60}, "reservedSlots": {"URGENT": 1}, "results": {"url": "file:///results"},
     }  # fmt: skip
     await seen.ask("given", client.create(ANALYSIS_QUEUES, analysis_queue("given", given), namespace))
     for spec in ({"nodeLost": None}, {"capacity": {"probeSeconds": None}}, {"aging": {}, "retryDelaysSeconds": [1]}):
         await seen.ask("spec", client.patch(ANALYSIS_QUEUES, "given", namespace, {"spec": spec}))
     admitted = [{"uid": "00000000-0000-4000-8000-000000000001", "name": "first", "attempt": 1}]
-    for status in (
+    statuses: tuple[Object, ...] = (
         {"initialized": True},
         {"admitted": admitted, "active": 1},
         {"totals": {"started": 3}},
         {"admitted": [], "totals": None},
-    ):
+    )
+    for status in statuses:
         await seen.ask("status", client.patch_status(ANALYSIS_QUEUES, "queue", namespace, {"status": status}))
     return seen.lines
 

@@ -33,9 +33,7 @@ def simulated(
     with simulated_clocks():
         loop = SimulatedLoop()
         server = ApiServer(random.Random(f"server {seed}"), lambda: EPOCH + loop.time())
-        network = Network(
-            loop, server, Injector([], loop.time, random.Random(seed)), random.Random(f"network {seed}")
-        )
+        network = Network(loop, server, Injector([], loop.time, random.Random(seed)), random.Random(f"network {seed}"))
         if controllers:
             JobController(loop, server, random.Random(f"jobs {seed}"))
             Collectors(loop, server, random.Random(f"garbage {seed}"))
@@ -50,7 +48,17 @@ def simulated(
         loop.run_until(lambda: task.done() or loop.time() > PATIENCE_SECONDS)
         assert not loop.errors, loop.errors
         assert task.done(), f"the case did not end within {PATIENCE_SECONDS:.0f} simulated seconds"
-        return task.result()
+        outcome: Outcome = task.result()
+        return outcome
+
+
+def in_simulation(case: Case, *, seed: int = 1, controllers: bool = False) -> list[str]:
+    """The transcript of a case in a simulated cluster."""
+
+    async def run(client: Client, _: ApiServer) -> list[str]:
+        return await case(client, "simulated")
+
+    return simulated(run, seed=seed, controllers=controllers)
 
 
 async def make_namespace(client: Client, name: str) -> None:

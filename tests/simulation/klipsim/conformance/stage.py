@@ -1,10 +1,10 @@
-"""A Job on a stage without kubelet and scheduler: a scripted hand plays them, and what the controllers do is recorded."""
+"""A Job where a scripted hand plays scheduler and kubelet, and what the controllers do is recorded."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import orjson
@@ -12,7 +12,7 @@ import orjson
 from klipsim.conformance.bodies import ANALYSIS_JOBS, analysis_job, kubernetes_job
 from klipsim.conformance.transcript import conditions_of
 from klipsim.objects import Object
-from klipstream_kube import JOBS, PODS, ApiError, Client, Resource
+from klipstream_kube import JOBS, PODS, Client, NotFound, Resource
 
 TRACKING = "batch.kubernetes.io/job-tracking"
 PATIENCE_SECONDS = 100.0
@@ -28,7 +28,6 @@ class Stage:
         self.client, self.namespace = client, namespace
         self.job: Object | None = None
         self.pods: list[Object | None] = []
-        self.owner: Object | None = None
         self._states: dict[str, list[Object]] = {}
         self._names: dict[str, str] = {}
         self._changed = asyncio.Event()
@@ -110,6 +109,10 @@ class Stage:
                 last = state
         return lines
 
+    def left(self) -> list[str]:
+        """What there is in the end."""
+        return [f"Jobs: {int(self.job is not None)}", f"pods: {sum(pod is not None for pod in self.pods)}"]
+
     # --- what is asked of it -----------------------------------------------------------------------------------
 
     def true(self, condition: str) -> bool:
@@ -128,10 +131,11 @@ class Stage:
     async def begin(self, *, suspend: bool = False, owner: str = "") -> None:
         """Create the Job, owned by an AnalysisJob; `owner` may name a uid that nothing has."""
         if not owner:
-            self.owner = await self.client.create(ANALYSIS_JOBS, analysis_job(), self.namespace)
+            created = await self.client.create(ANALYSIS_JOBS, analysis_job(), self.namespace)
+            owner = created["metadata"]["uid"]
         reference = {
             "apiVersion": ANALYSIS_JOBS.api_version, "kind": "AnalysisJob", "name": "first", "controller": True,
-            "uid": owner or self.owner["metadata"]["uid"], "blockOwnerDeletion": False,
+            "uid": owner, "blockOwnerDeletion": False,
         }  # fmt: skip
         body = kubernetes_job(spec={"suspend": suspend}, ownerReferences=[reference])
         del body["spec"]["managedBy"]
@@ -180,13 +184,10 @@ class Stage:
         await self._write({"phase": phase} | status)
 
     async def remove(self) -> None:
-        """The kubelet takes the pod away; the last one who holds it may have let it go already."""
-        try:
-            await self.delete_pod(gracePeriodSeconds=0)
-        except ApiError as error:
-            assert error.status == 404
-        except AssertionError:
-            return
+        """The kubelet takes the pod away; it may be gone already, if it was only held."""
+        if self.pods[-1] is not None:
+            with suppress(NotFound):
+                await self.delete_pod(gracePeriodSeconds=0)
 
     async def _write(self, status: Object) -> None:
         await self.client.patch_status(PODS, self.pod["metadata"]["name"], self.namespace, {"status": status})

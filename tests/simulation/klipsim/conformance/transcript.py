@@ -1,4 +1,4 @@
-"""What a client sees, put down so that two clusters can be compared: no uid, version, time or namespace of their own."""
+"""What a client sees, put down so that two clusters can be compared: without uids, versions, times and namespaces."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ class Transcript:
         if kind == "Status":
             return {"Status": obj.get("status"), "code": obj.get("code")}
         metadata = obj["metadata"]
-        shown: Object = {"kind": kind} | {key: metadata[key] for key in _METADATA if metadata.get(key) not in (None, {})}
+        shown: Object = {key: metadata[key] for key in _METADATA if metadata.get(key) not in (None, {})}
+        shown["kind"] = kind
         shown["uid"] = self._known(self._uids, metadata.get("uid"), "u")
         shown["version"] = self._known(self._versions, metadata.get("resourceVersion"), "v")
         shown["namespace"] = "own" if metadata.get("namespace") == self._namespace else metadata.get("namespace")

@@ -12,6 +12,7 @@ from klipsim.conformance.bodies import (
     pod,
     pod_template,
 )
+from klipsim.conformance.sites import Case
 from klipsim.conformance.transcript import Transcript
 from klipstream_kube import EVENTS, JOBS, LEASES, PODS, TOKEN_REVIEWS, Client
 
@@ -334,9 +335,21 @@ async def the_end_of_a_pod_is_written_to_its_status(client: Client, namespace: s
                             "finishedAt": "2026-01-02T03:04:06Z", "containerID": "fake://1"}}  # fmt: skip
     for what, status, state in (
         ("started", {"phase": "Running", "startTime": "2026-01-02T03:04:05Z"}, running),
-        ("disrupted", {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "Testing",
-                                         # The disruption controller takes back what has stood for two minutes.
-                                         "lastTransitionTime": "2036-01-02T03:04:05Z"}]}, running),
+        (
+            "disrupted",
+            {
+                "conditions": [
+                    {
+                        "type": "DisruptionTarget",
+                        "status": "True",
+                        "reason": "Testing",
+                        # The disruption controller takes back what has stood for two minutes.
+                        "lastTransitionTime": "2036-01-02T03:04:05Z",
+                    }
+                ]
+            },
+            running,
+        ),
         ("ended", {"phase": "Failed", "reason": "NodeLost", "message": "gone"}, ended),
     ):
         containers = [{"name": "worker", "image": "none", "imageID": "", "ready": state is running, "restartCount": 0,
@@ -356,24 +369,27 @@ async def events_are_created(client: Client, namespace: str) -> list[str]:
     return seen.lines
 
 
-CASES = (
-    created_objects_are_filled_in,
-    a_taken_name_is_refused,
-    a_dry_run_stores_nothing,
-    creations_that_make_no_sense_are_refused,
-    what_is_not_there_is_not_found,
-    a_version_guards_a_patch,
-    a_version_guards_a_patch_of_the_status,
-    a_uid_guards_a_patch,
-    a_uid_guards_a_patch_of_the_status,
-    a_patch_that_changes_nothing_is_no_write,
-    a_status_patch_that_changes_nothing_is_no_write,
-    null_removes_and_lists_are_replaced,
-    the_status_is_patched_by_itself,
-    generations_count_changes_of_the_spec,
-    leases_are_taken_by_one,
-    a_token_of_nobody_is_not_authenticated,
-    the_pod_template_of_a_job_stays,
-    the_end_of_a_pod_is_written_to_its_status,
-    events_are_created,
-)
+CASES: dict[str, Case] = {
+    case.__name__: case
+    for case in (
+        created_objects_are_filled_in,
+        a_taken_name_is_refused,
+        a_dry_run_stores_nothing,
+        creations_that_make_no_sense_are_refused,
+        what_is_not_there_is_not_found,
+        a_version_guards_a_patch,
+        a_version_guards_a_patch_of_the_status,
+        a_uid_guards_a_patch,
+        a_uid_guards_a_patch_of_the_status,
+        a_patch_that_changes_nothing_is_no_write,
+        a_status_patch_that_changes_nothing_is_no_write,
+        null_removes_and_lists_are_replaced,
+        the_status_is_patched_by_itself,
+        generations_count_changes_of_the_spec,
+        leases_are_taken_by_one,
+        a_token_of_nobody_is_not_authenticated,
+        the_pod_template_of_a_job_stays,
+        the_end_of_a_pod_is_written_to_its_status,
+        events_are_created,
+    )
+}
