@@ -35,6 +35,9 @@ class Kind:
     counts_generations: bool = True
     """Whether a change of the spec raises metadata.generation."""
 
+    custom: bool = False
+    """Whether a CustomResourceDefinition describes it."""
+
     @property
     def qualified(self) -> str:
         return f"{self.plural}.{self.group}" if self.group else self.plural
@@ -45,8 +48,8 @@ class Kind:
 
 
 _GROUP = "analysis.klipstream.io"
-ANALYSIS_JOBS = Kind("analysisjobs", _GROUP, "v1alpha1", "AnalysisJob")
-ANALYSIS_QUEUES = Kind("analysisqueues", _GROUP, "v1alpha1", "AnalysisQueue")
+ANALYSIS_JOBS = Kind("analysisjobs", _GROUP, "v1alpha1", "AnalysisJob", custom=True)
+ANALYSIS_QUEUES = Kind("analysisqueues", _GROUP, "v1alpha1", "AnalysisQueue", custom=True)
 JOBS = Kind("jobs", "batch", "v1", "Job")
 PODS = Kind("pods", "", "v1", "Pod")
 LEASES = Kind("leases", "coordination.k8s.io", "v1", "Lease", status=False, counts_generations=False)
@@ -88,12 +91,17 @@ class ApiServer:
         self._rng = rng
         self.now = now
         self.version = FIRST_VERSION
-        self.compacted = 0
+        self.compacted = FIRST_VERSION
         """Watches cannot begin before this resourceVersion."""
         self.history: list[Request] = []
         self.listeners: list[Listener] = []
         self._collections = {kind: _Collection() for kind in KINDS.values()}
+        self.lines: dict[tuple[str, str, str], bytes] = {}
+        """Events as watches have told them last."""
         self._snapshots: dict[str, tuple[list[Object], int]] = {}
+        self._as_sent: set[str] = set()
+        """Uids of custom resources that are stored without their status' defaults, which reading adds. The first
+        patch writes them even where it changes nothing."""
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -119,7 +127,7 @@ class ApiServer:
         if token is not None:
             if token not in self._snapshots:
                 raise Refused(410, "Expired", "The provided continue parameter is too old to display a consistent list")
-            items, version = self._snapshots.pop(token)
+            items, version = self._snapshots[token]
         else:
             found = self._collections[kind].objects
             items = [
@@ -158,71 +166,94 @@ class ApiServer:
     def create(
         self, kind: Kind, namespace: str, body: Object, agent: str, *, dry_run: bool = False, generate: bool = False
     ) -> Object:
-        """A new object. Refused with 409 when its name is taken, 422 when a rule forbids it."""
-        collection = self._collections[kind]
+        """A new object. Refused with 422 when a rule forbids it, then with 409 when its name is taken."""
         metadata = dict(body.get("metadata") or {})
         if generate:
             metadata["name"] = metadata.pop("generateName") + self._letters(5)
         name = metadata["name"]
         if metadata.get("namespace", namespace) != namespace:
             raise Refused(400, "BadRequest", "the namespace of the provided object does not match the namespace sent")
-        if (namespace, name) in collection.objects:
-            message = f'{kind.qualified} "{name}" already exists'
-            raise Refused(409, "AlreadyExists", message, {"name": name, "group": kind.group, "kind": kind.plural})
         if metadata.get("resourceVersion"):
-            raise Refused(400, "BadRequest", "resourceVersion should not be set on objects to be created")
+            raise Refused(500, "", "resourceVersion should not be set on objects to be created")
+        for own in ("deletionTimestamp", "deletionGracePeriodSeconds"):
+            metadata.pop(own, None)
         obj = body | {"apiVersion": kind.api_version, "kind": kind.kind}
         if kind.status:
             obj.pop("status", None)
-        obj["metadata"] = metadata | {
+        obj["metadata"] = _without_empty(metadata) | {
             "namespace": namespace, "uid": self.uid(), "creationTimestamp": self.stamp(),
             **({"generation": 1} if kind.counts_generations else {}),
         }  # fmt: skip
-        obj = with_defaults(kind.qualified, obj)
+        if kind.custom:
+            obj["spec"] = merged({}, obj["spec"])  # without nulls
+            obj = with_defaults(kind.qualified, obj)
         if kind is JOBS:
             obj = obj | {"spec": {"suspend": False} | obj["spec"], "status": {}}
         if kind is PODS:
             obj = obj | {"status": {"phase": "Pending"}}
         self._judge(kind, None, obj)
+        if (namespace, name) in self._collections[kind].objects:
+            message = f'{kind.qualified} "{name}" already exists'
+            raise Refused(409, "AlreadyExists", message, {"name": name, "group": kind.group, "kind": kind.plural})
         if dry_run:
             return obj
-        return self._commit(kind, "create", "", None, obj, agent)
+        created = self._commit(kind, "create", "", None, obj, agent)
+        if kind.custom:
+            self._as_sent.add(created["metadata"]["uid"])
+        return created
 
     def patch(self, kind: Kind, namespace: str, name: str, body: Object, agent: str, subresource: str = "") -> Object:
         """A merge patch. Refused with 404, with 409 when resourceVersion is another, with 422 when uid is."""
         before = self.get(kind, namespace, name)
         after = self._patched(kind, before, body, subresource)
-        if after is before:
+        if after is before and before["metadata"]["uid"] not in self._as_sent:
             return before
+        self._as_sent.discard(before["metadata"]["uid"])
         return self._commit(kind, "patch", subresource, before, after, agent)
 
     def _patched(self, kind: Kind, before: Object, body: Object, subresource: str) -> Object:
         after: Object = merged(before, body)
-        metadata = after["metadata"]
-        if metadata.get("resourceVersion") != before["metadata"]["resourceVersion"]:
-            message = (
-                f'Operation cannot be fulfilled on {kind.qualified} "{metadata["name"]}": the object has been'
-                " modified; please apply your changes to the latest version and try again"
-            )
-            raise Refused(409, "Conflict", message, {"name": metadata["name"], "kind": kind.plural})
-        if metadata.get("uid") != before["metadata"]["uid"]:
-            causes = [{"reason": "FieldValueInvalid", "message": "field is immutable", "field": "metadata.uid"}]
-            raise Refused(
-                422, "Invalid", f"{kind.kind} is invalid: metadata.uid: field is immutable", {"causes": causes}
-            )
+        metadata, own = after["metadata"], before["metadata"]
+        if metadata is not own:
+            if metadata.get("resourceVersion") != own["resourceVersion"]:
+                message = (
+                    f'Operation cannot be fulfilled on {kind.qualified} "{own["name"]}": the object has been'
+                    " modified; please apply your changes to the latest version and try again"
+                )
+                raise Refused(409, "Conflict", message, {"name": own["name"], "kind": kind.plural})
+            if subresource == "status" and kind.custom:
+                after["metadata"] = own  # a status that is sent with another uid is written all the same
+            else:
+                after["metadata"] = _kept(kind, own, metadata)
         if subresource == "status":
-            after = before | {"status": after.get("status") or {}}
+            after = after | {"spec": before["spec"], "status": after.get("status") or {}}
         elif kind.status:
             kept = {"status": before["status"]} if "status" in before else {}
             after = {key: value for key, value in after.items() if key != "status"} | kept
-        if "status" in after or "spec" in after:
+        if kind.custom:
             after = with_defaults(kind.qualified, after)
         if kind.counts_generations and after.get("spec") != before.get("spec"):
-            after["metadata"] = after["metadata"] | {"generation": before["metadata"]["generation"] + 1}
+            after["metadata"] = after["metadata"] | {"generation": own["generation"] + 1}
         if after == before:
             return before
         self._judge(kind, before, after)
         return after
+
+    def bind(self, namespace: str, name: str, node: str, agent: str) -> Object:
+        """Give a pod its node, and say so in its conditions, in one write that is no change of its spec.
+
+        Refused with 404, and with 409 when it has one or is being deleted.
+        """
+        before = self.get(PODS, namespace, name)
+        if before["spec"].get("nodeName") or "deletionTimestamp" in before["metadata"]:
+            raise Refused(409, "Conflict", f'Operation cannot be fulfilled on pods/binding "{name}": it has a node')
+        scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": self.stamp()}
+        conditions = [each for each in before["status"].get("conditions") or () if each["type"] != "PodScheduled"]
+        after = before | {
+            "spec": before["spec"] | {"nodeName": node},
+            "status": before["status"] | {"conditions": [*conditions, scheduled]},
+        }
+        return self._commit(PODS, "create", "binding", before, after, agent)
 
     def delete(
         self,
@@ -250,13 +281,22 @@ class ApiServer:
                 )
                 raise Refused(409, "Conflict", f'Operation cannot be fulfilled on {kind.plural} "{name}": {message}')
         grace = self._grace(kind, before, grace_seconds)
-        if grace or metadata.get("finalizers"):
-            if "deletionTimestamp" in metadata and metadata.get("deletionGracePeriodSeconds", 0) <= grace:
-                return before
+        if not (grace or metadata.get("finalizers") or kind is PODS):
+            return self._remove(kind, "delete", before, before, agent)
+        marked = "deletionTimestamp" in metadata
+        if marked and grace_seconds is None:
+            return before  # only a shorter time that is named hastens it, even if the pod has ended
+        if not marked or metadata.get("deletionGracePeriodSeconds", 0) > grace:
             marks = {"deletionTimestamp": self.stamp(grace), "deletionGracePeriodSeconds": grace}
-            generation = {"generation": metadata["generation"] + 1} if kind.counts_generations else {}
-            return self._commit(kind, "delete", "", before, before | {"metadata": metadata | marks | generation}, agent)
-        return self._remove(kind, "delete", before, agent)
+            if kind.counts_generations and not marked:
+                marks["generation"] = metadata["generation"] + 1
+            after = before | {"metadata": metadata | marks}
+            if grace or metadata.get("finalizers"):
+                return self._commit(kind, "delete", "", before, after, agent)
+            before = self._store(kind, before, after)  # also a pod that goes at once is told twice
+        elif grace or metadata.get("finalizers"):
+            return before
+        return self._remove(kind, "delete", before, before, agent)
 
     @staticmethod
     def _grace(kind: Kind, obj: Object, asked: int | None) -> int:
@@ -286,40 +326,45 @@ class ApiServer:
             causes = [{"reason": "FieldValueInvalid", "message": message, "field": where} for where, message in broken]
             told = ", ".join(f"{where}: Invalid value: {message}" for where, message in broken)
             raise Refused(422, "Invalid", f'{kind.kind} "{name}" is invalid: {told}', {"causes": causes, "name": name})
-        # The pod template of a Job never changes; that it may while suspended and not started is not needed here.
-        if kind is JOBS and before is not None and before["spec"]["template"] != after["spec"]["template"]:
-            raise Refused(422, "Invalid", f'Job "{after["metadata"]["name"]}" is invalid: spec.template: immutable')
+        # That where the pods of a suspended Job may run can be changed before it starts is not needed here.
+        if kind is JOBS and before is not None and before["spec"] is not after["spec"]:
+            for name in ("template", "completions"):
+                if before["spec"].get(name) != after["spec"].get(name):
+                    raise _immutable(kind, after["metadata"]["name"], f"spec.{name}")
 
     def _commit(
         self, kind: Kind, verb: str, subresource: str, before: Object | None, after: Object, agent: str
     ) -> Object:
         metadata = after["metadata"]
-        let_go = before is not None and "deletionTimestamp" in metadata and not metadata.get("finalizers")
-        if let_go and (kind is not PODS or metadata.get("deletionGracePeriodSeconds") == 0):
-            return self._remove(kind, verb, after, agent, before)
+        let_go = "deletionTimestamp" in metadata and not metadata.get("finalizers")
+        if before is not None and let_go and (kind is not PODS or metadata.get("deletionGracePeriodSeconds") == 0):
+            return self._remove(kind, verb, before, after, agent)
+        after = self._store(kind, before, after)
+        self._note(kind, verb, subresource, after, agent)
+        return after
+
+    def _store(self, kind: Kind, before: Object | None, after: Object) -> Object:
         self.version += 1
+        metadata = after["metadata"]
         after = after | {"metadata": metadata | {"resourceVersion": str(self.version)}}
         collection = self._collections[kind]
         collection.objects[metadata["namespace"], metadata["name"]] = after
-        change = Change(self.version, "ADDED" if before is None else "MODIFIED", after, before)
-        collection.log.append(change)
-        self._note(kind, verb, subresource, after, agent)
-        for listener in self.listeners:
-            listener(kind, change)
+        self._tell(kind, Change(self.version, "ADDED" if before is None else "MODIFIED", after, before))
         return after
 
-    def _remove(self, kind: Kind, verb: str, last: Object, agent: str, before: Object | None = None) -> Object:
+    def _remove(self, kind: Kind, verb: str, stored: Object, answer: Object, agent: str) -> Object:
+        """Watches are told what was stored last; whoever let it go is answered with what he made of it."""
         self.version += 1
-        metadata = last["metadata"]
-        collection = self._collections[kind]
-        del collection.objects[metadata["namespace"], metadata["name"]]
-        last = last | {"metadata": metadata | {"resourceVersion": str(self.version)}}
-        change = Change(self.version, "DELETED", last, before or last)
-        collection.log.append(change)
-        self._note(kind, verb, "", last, agent)
+        metadata = stored["metadata"]
+        del self._collections[kind].objects[metadata["namespace"], metadata["name"]]
+        self._note(kind, verb, "", answer, agent)
+        self._tell(kind, Change(self.version, "DELETED", at_version(stored, self.version), stored))
+        return answer
+
+    def _tell(self, kind: Kind, change: Change) -> None:
+        self._collections[kind].log.append(change)
         for listener in self.listeners:
             listener(kind, change)
-        return last
 
     def _note(self, kind: Kind, verb: str, subresource: str, answer: Object, agent: str) -> None:
         now, metadata = self.now(), answer["metadata"]
@@ -342,6 +387,37 @@ class ApiServer:
         """A time of the API: whole seconds."""
         moment = datetime.fromtimestamp(int(self.now() + later_seconds), UTC)
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def at_version(obj: Object, version: int) -> Object:
+    """The object with another resourceVersion: what is deleted is told as it was, at the version of its deletion."""
+    return obj | {"metadata": obj["metadata"] | {"resourceVersion": str(version)}}
+
+
+def _kept(kind: Kind, own: Object, metadata: Object) -> Object:
+    """Metadata after a patch: what is the server's stays, what is empty is left out. Refused with another uid."""
+    if metadata.get("uid") != own["uid"]:
+        raise _immutable(kind, own["name"], "metadata.uid")
+    for name in ("generation", "deletionTimestamp", "deletionGracePeriodSeconds"):
+        if metadata.get(name) != own.get(name):
+            metadata = {key: value for key, value in metadata.items() if key != name}
+            metadata |= {name: own[name]} if name in own else {}
+    return _without_empty(metadata)
+
+
+def _without_empty(metadata: Object) -> Object:
+    if all(metadata.get(name, True) for name in _MAY_BE_EMPTY):
+        return metadata
+    return {key: value for key, value in metadata.items() if value or key not in _MAY_BE_EMPTY}
+
+
+_MAY_BE_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences")
+
+
+def _immutable(kind: Kind, name: str, where: str) -> Refused:
+    causes = [{"reason": "FieldValueInvalid", "message": "field is immutable", "field": where}]
+    message = f'{kind.kind} "{name}" is invalid: {where}: field is immutable'
+    return Refused(422, "Invalid", message, {"causes": causes, "name": name})
 
 
 def _not_found(kind: Kind, name: str) -> Refused:

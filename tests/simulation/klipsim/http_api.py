@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from klipsim.apiserver import ANALYSIS_JOBS, KINDS, ApiServer, Change, Kind, Refused
+from klipsim.apiserver import ANALYSIS_JOBS, KINDS, ApiServer, Change, Kind, Refused, at_version
 from klipsim.objects import Object, selected
 
 MERGE_PATCH = "application/merge-patch+json"
@@ -123,7 +123,7 @@ class Watch:
             self.namespace is not None and change.obj["metadata"]["namespace"] != self.namespace
         ):
             return
-        what = change.type
+        what, obj = change.type, change.obj
         if self.labels or self.fields:
             now = selected(change.obj, self.labels, self.fields)
             before = change.before is not None and selected(change.before, self.labels, self.fields)
@@ -133,21 +133,21 @@ class Watch:
                 if not now and not before:
                     return
                 what = "DELETED" if not now else "MODIFIED" if before else "ADDED"
-        self.tell(_line(what, change.obj), version_of(change.obj) if is_ours(change.obj) else None)
+                if not now:
+                    assert change.before is not None
+                    obj = at_version(change.before, change.version)
+        self.tell(_line(self.server.lines, what, obj), version_of(obj) if is_ours(obj) else None)
 
 
-_lines: dict[tuple[str, str, str], bytes] = {}
-
-
-def _line(what: str, obj: Object) -> bytes:
+def _line(lines: dict[tuple[str, str, str], bytes], what: str, obj: Object) -> bytes:
     """An event as a line; several watches tell the same one, one after the other."""
     metadata = obj["metadata"]
     key = (what, metadata["uid"], metadata["resourceVersion"])
-    line = _lines.get(key)
+    line = lines.get(key)
     if line is None:
-        if len(_lines) > 64:
-            _lines.clear()
-        line = _lines[key] = orjson.dumps({"type": what, "object": obj}) + b"\n"
+        if len(lines) > 64:
+            lines.clear()
+        line = lines[key] = orjson.dumps({"type": what, "object": obj}) + b"\n"
     return line
 
 
@@ -179,6 +179,10 @@ def _carry_out(server: ApiServer, call: Call, target: Target) -> Answer:
         return _json(200, server.get(kind, namespace, name))
     assert namespace is not None
     body: Any = orjson.loads(call.body or b"{}")
+    if call.method == "POST" and subresource == "binding":
+        assert name is not None
+        server.bind(namespace, name, body["target"]["name"], call.agent)
+        return _json(201, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
     if call.method == "POST":
         dry_run = "dryRun" in call.params
         return _json(201, server.create(kind, namespace, body, call.agent, dry_run=dry_run))
@@ -199,7 +203,7 @@ def _carry_out(server: ApiServer, call: Call, target: Target) -> Answer:
 def _token_review(server: ApiServer, body: Object) -> Object:
     """Workers' tokens are what they say, as long as the pod lives."""
     token = body["spec"]["token"]
-    namespace, name, uid = token.removeprefix(WORKER_TOKEN).split("/")
+    namespace, name, uid = (*token.removeprefix(WORKER_TOKEN).split("/"), "", "", "")[:3]
     pod = server.find(KINDS["pods"], namespace, name)
     if not token.startswith(WORKER_TOKEN) or pod is None or pod["metadata"]["uid"] != uid:
         return body | {"status": {"authenticated": False, "error": "the token is bound to no pod"}}

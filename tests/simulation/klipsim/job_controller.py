@@ -113,8 +113,7 @@ class JobController(_Controller):
                     self._delete(PODS, pod)
             if not condition(job, "Suspended"):
                 conditions = with_condition(conditions, "Suspended", "True", "JobSuspended", stamp)
-            left = sum(1 for pod in pods if self._lives(pod))
-            self._write(job, conditions, 0, left)
+            self._write(job, conditions, 0, len(live))
             return
         if condition(job, "Suspended"):
             conditions = with_condition(conditions, "Suspended", "False", "JobResumed", stamp)
@@ -124,10 +123,6 @@ class JobController(_Controller):
             self._make_pod(job)
             active = 1
         self._write(job, conditions, active, terminating)
-
-    def _lives(self, pod: Object) -> bool:
-        live = self.server.find(PODS, pod["metadata"]["namespace"], pod["metadata"]["name"])
-        return live is not None and live["status"]["phase"] not in ENDED
 
     def _make_pod(self, job: Object) -> None:
         template, metadata = job["spec"]["template"], job["metadata"]

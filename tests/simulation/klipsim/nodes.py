@@ -136,15 +136,9 @@ class Nodes:
             self.server.change(PODS, pod, {"status": {"conditions": failed}}, SCHEDULER, "status")
 
     def _bind(self, pod: Object, node: Node) -> None:
-        bound = self.server.change(PODS, pod, {"spec": {"nodeName": node.name}}, SCHEDULER)
-        if bound is None:
-            return
-        conditions = with_condition(
-            pod["status"].get("conditions") or [], "PodScheduled", "True", "", self.server.stamp()
-        )
-        bound = self.server.change(PODS, bound, {"status": {"conditions": conditions}}, SCHEDULER, "status")
-        if bound is not None:
-            self._lives[pod["metadata"]["uid"]] = self._start(self._live(bound, node))
+        metadata = pod["metadata"]
+        bound = self.server.bind(metadata["namespace"], metadata["name"], node.name, SCHEDULER)
+        self._lives[metadata["uid"]] = self._start(self._live(bound, node))
 
     # --- kubelet ---------------------------------------------------------------------------------------------
 
