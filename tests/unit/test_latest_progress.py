@@ -7,7 +7,7 @@ import pytest
 from klipfake.objects import NOW, QUEUE, UID, ended, job, kube_job, running, view
 from klipstream_api import Progress
 from klipstream_operator.lifecycle import WriteStatus, next_step
-from klipstream_operator.statuses import latest_progress
+from klipstream_operator.posted import latest_progress
 
 
 def at(seconds: float, percentage: float, attempt: int = 1, checkpoint: str | None = None) -> Progress:

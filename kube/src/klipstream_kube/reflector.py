@@ -75,6 +75,11 @@ class Reflector:
         self.problem: str | None = None
 
     @property
+    def name(self) -> str:
+        """The collection in words, such as "jobs.batch in klipstream"."""
+        return self._resource.qualified_name + (f" in {self._namespace}" if self._namespace else "")
+
+    @property
     def version(self) -> int:
         """The resourceVersion up to which everything was reported; 0 before a list and once a watch gave up."""
         return int(self._version or 0)
