@@ -15,7 +15,7 @@ from .errors import ApiError, Forbidden, Gone, NotFound, TooManyRequests, Unreac
 from .resources import Resource
 
 _FIRST_WAIT_SECONDS = 0.5
-_LONGEST_WAIT_SECONDS = 30.0
+_LONGEST_WAIT_SECONDS = 10.0
 # A watch that lived this long, or that brought anything, was no failure; one that ends at once is.
 _SHORT_WATCH_SECONDS = 5.0
 # So many failures in a row are a state and no hiccup.

@@ -39,7 +39,8 @@ async def operate(settings: Settings) -> int:
     """Run until a signal or an error; the exit code, which is 0 after a signal."""
     stop = asyncio.Event()
     _listen(stop)
-    async with Client(load_connection(), user_agent="klipstream-operator") as client:
+    # The audit log names the replica.
+    async with Client(load_connection(), user_agent=f"klipstream-operator ({settings.identity})") as client:
         runtime = Runtime(settings, client)
         health = Health(settings.lease_seconds, runtime.elector.renewal_age_seconds, settings.linger_seconds)
         async with serve_health(health, settings.liveness_host, settings.liveness_port):

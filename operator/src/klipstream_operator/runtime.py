@@ -211,6 +211,8 @@ class Runtime:
 
     def stop(self) -> None:
         """Have `work` hand over and return: the Lease is released, and what was promised to workers is written."""
+        if not self.stopping.is_set():
+            log.info("Told to end: %s", "the Lease is handed over" if self.leading else "it is not the leader")
         self.stopping.set()
 
     async def work(self) -> None:
