@@ -26,7 +26,8 @@ def at(seconds: float, percentage: float, attempt: int = 1, checkpoint: str | No
         ("the percentage never falls", at(1, 20), at(2, 10), at(2, 20)),
         ("an earlier attempt counts for nothing", at(1, 10, attempt=2), at(2, 90, attempt=1), at(1, 10, attempt=2)),
         ("a checkpoint stays until it is replaced", at(1, 10, checkpoint="c"), at(2, 20), at(2, 20, checkpoint="c")),
-        ("a newer checkpoint replaces it", at(1, 1, checkpoint="c"), at(2, 2, checkpoint="d"), at(2, 2, checkpoint="d")),
+        ("a newer checkpoint replaces it", at(1, 1, checkpoint="c"), at(2, 2, checkpoint="d"),
+         at(2, 2, checkpoint="d")),
     ],
 )  # fmt: skip
 def test_what_was_written_never_falls_back(

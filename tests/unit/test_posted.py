@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from klipstream_api import Progress, ProgressPost
-from klipstream_operator.posted import combined, posted
+from klipstream_operator.posted import latest_progress, posted
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -81,7 +81,7 @@ def test_a_checkpoint_of_the_status_is_not_taken_along() -> None:
     after = posted(None, progress(40, checkpoint="c1"), 1, post(50), at(9))
     assert after is not None
     assert after.checkpoint is None
-    becomes = combined(progress(45, 8, checkpoint="c2"), after)
+    becomes = latest_progress(progress(45, 8, checkpoint="c2"), after)
     assert becomes == progress(50, 9, checkpoint="c2")
 
 
@@ -109,7 +109,7 @@ def test_a_checkpoint_of_the_status_is_not_taken_along() -> None:
 def test_what_is_written_over_the_status(
     rule: str, written: Progress | None, pending: Progress | None, becomes: Progress
 ) -> None:
-    assert combined(written, pending) == becomes, rule
+    assert latest_progress(written, pending) == becomes, rule
 
 
 PROGRESS = st.builds(
@@ -121,8 +121,8 @@ PROGRESS = st.builds(
 @given(PROGRESS, PROGRESS)
 def test_the_api_server_never_refuses_it_and_no_checkpoint_is_lost(written: Progress, pending: Progress) -> None:
     """The CRD's rule: the attempt never falls, nor within it the percentage."""
-    becomes = combined(written, pending)
+    becomes = latest_progress(written, pending)
     assert becomes is not None
     assert (becomes.attempt, becomes.percentage) >= (written.attempt, written.percentage)
     assert becomes.checkpoint is not None or written.checkpoint is None
-    assert combined(becomes, pending) == becomes, "writing it twice changes nothing"
+    assert latest_progress(becomes, pending) == becomes, "writing it twice changes nothing"
