@@ -81,8 +81,17 @@ def group(cluster: Cluster, tool: Callable[..., Any], tmp_path_factory: pytest.T
         "results.persistence.enabled": "false", "operator.archiveLogs": "false",
     }  # fmt: skip
     values = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    tool("helm", "install", "r", str(ROOT / "charts" / "klipstream"), "-n", NAMESPACE, "--create-namespace", *values)
-    tool("kubectl", "-n", NAMESPACE, "rollout", "status", "deployment/r-operator", "--timeout=180s")
+    tool(
+        "helm",
+        "install",
+        "klipstream",
+        str(ROOT / "charts" / "klipstream"),
+        "-n",
+        NAMESPACE,
+        "--create-namespace",
+        *values,
+    )
+    tool("kubectl", "-n", NAMESPACE, "rollout", "status", "deployment/klipstream-operator", "--timeout=180s")
     running = cluster.running()
     unused = Operator(running.kubeconfig, folder / "unused.log", NAMESPACE)
     world = World(lambda *arguments, **more: tool("kubectl", *arguments, **more), NAMESPACE, unused)
@@ -99,8 +108,8 @@ def test_a_rolling_restart_leaves_no_gap_and_loses_no_checkpoint(
     world.apply(*(job(f"job-{n:02d}") for n in range(JOBS)))
     world.until(lambda: len(group.reservations()) > 8, "slots are being reserved")
     before, began = group.leader(), time.time()
-    tool("kubectl", "-n", NAMESPACE, "rollout", "restart", "deployment/r-operator")
-    tool("kubectl", "-n", NAMESPACE, "rollout", "status", "deployment/r-operator", "--timeout=180s")
+    tool("kubectl", "-n", NAMESPACE, "rollout", "restart", "deployment/klipstream-operator")
+    tool("kubectl", "-n", NAMESPACE, "rollout", "status", "deployment/klipstream-operator", "--timeout=180s")
     ended = time.time()
     world.until(lambda: group.leader() not in (None, before), "another leads")
     deadline = time.monotonic() + 300

@@ -130,6 +130,15 @@ def test_a_process_that_cannot_end_is_made_to(start: Callable[..., Operator], le
     assert leader() == "", "the Lease was released all the same"
 
 
+def restart_the_ended(operators: list[Operator]) -> None:
+    """As the kubelet does with a container that ended: at most one of them, since only a leader ends by itself."""
+    ended = [operator for operator in operators if not operator.running]
+    assert len(ended) <= 1, [operator.said()[-2000:] for operator in ended]
+    for operator in ended:
+        assert operator.code() == 1
+        operator.start()
+
+
 def test_an_api_server_that_is_away_fails_readiness_and_not_liveness(tmp_path: Path) -> None:
     """The leader ends once, since it cannot renew its Lease; it waits when it is started again. The standby stays."""
     cluster = Cluster("away", state_dir=tmp_path / "clusters")
@@ -155,12 +164,13 @@ def test_an_api_server_that_is_away_fails_readiness_and_not_liveness(tmp_path: P
         eventually(lambda: not second.ready, "a standby without an API server is not ready", second)
         cluster.thaw("kube-apiserver")
         eventually(lambda: second.ready, "it is again", second)
-        if not first.running:
-            first.start()
-        eventually(lambda: first.ready, "the first is ready again", first)
+        # Whoever leads by now ends once, as a container does that is started again then.
+        restart_the_ended(operators)
+        for operator in operators:
+            eventually(lambda operator=operator: operator.ready, "it is ready", operator)
         cluster.kill("kube-apiserver")
-        assert first.code() == 1
-        first.start()
+        eventually(lambda: not all(operator.running for operator in operators), "the leader ends", first)
+        restart_the_ended(operators)
         for operator in operators:
             eventually(lambda operator=operator: operator.live, "it is live", operator)
             eventually(lambda operator=operator: not operator.ready, "it is not ready", operator)
@@ -173,7 +183,6 @@ def test_an_api_server_that_is_away_fails_readiness_and_not_liveness(tmp_path: P
         for operator in operators:
             seconds = eventually(lambda operator=operator: operator.ready, "it is ready again", operator)
             print(f"ready {seconds:.1f} s after the API server was started")
-        assert operators[1].live
         # The API server is away when it is told to end: it does so all the same.
         cluster.kill("kube-apiserver")
         for operator in operators:

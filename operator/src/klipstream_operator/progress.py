@@ -111,7 +111,8 @@ class ProgressBook:
         answer: Answer = asyncio.get_running_loop().create_future()
         self._answers.setdefault(uid, []).append(answer)
         try:
-            return await asyncio.wait_for(answer, ANSWER_SECONDS)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await answer
         except TimeoutError:
             return Verdict.UNKNOWN
 
@@ -135,10 +136,10 @@ class ProgressBook:
                     self._writing.add(uid)
                     tasks.create_task(self._write(uid))
                 next_due = min((due for uid, due in self._due.items() if uid not in self._writing), default=None)
+                # Not wait_for: up to Python 3.11 it loses a cancellation that comes in the same moment.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(
-                        self._changed.wait(), None if next_due is None else max(0.0, next_due - loop.time())
-                    )
+                    async with asyncio.timeout_at(next_due):
+                        await self._changed.wait()
 
     async def finish(self, seconds: float) -> None:
         """Take no more, and write what was taken, for that long at most; after `run` was cancelled."""
