@@ -101,6 +101,13 @@ def group(cluster: Cluster, tool: Callable[..., Any], tmp_path_factory: pytest.T
     return Replicas(world, running.kubeconfig, folder, running.audit_log)
 
 
+def handover_seconds(group: Replicas, since: float) -> list[float]:
+    """From the release of the Lease by one replica, its last write of it, to its taking by the next."""
+    writes = [write for write in group.writes() if write.resource == "leases" and write.received > since]
+    pairs = itertools.pairwise(writes)
+    return [later.received - earlier.received for earlier, later in pairs if earlier.sender != later.sender]
+
+
 def test_a_rolling_restart_leaves_no_gap_and_loses_no_checkpoint(
     group: Replicas, tool: Callable[..., Any], figures: Callable[[str], None]
 ) -> None:
@@ -121,6 +128,7 @@ def test_a_rolling_restart_leaves_no_gap_and_loses_no_checkpoint(
     pauses = [(later - earlier, later) for earlier, later in itertools.pairwise(moments)]
     during = max((pause for pause, at in pauses if began < at < ended), default=0.0)
     otherwise = max(pause for pause, at in pauses if not began < at < ended)
+    handovers = handover_seconds(group, began)
     posts, lost = [], []
     for item in world.items("aj"):
         assert item["status"]["attempt"] == 1
@@ -133,8 +141,9 @@ def test_a_rolling_restart_leaves_no_gap_and_loses_no_checkpoint(
     refused = [error for each in posts for error in each["refused"]]
     leaders = {write.sender for write in group.writes() if write.resource == "analysisqueues"}
     figures(
-        f"rollout: {ended - began:.1f} s for two replicas, {len(leaders)} leaders; longest pause in reservations"
-        f" {during:.1f} s (otherwise {otherwise:.1f} s); {len(posts) * 8} posts, {len(refused)} to be posted again"
+        f"rollout: {ended - began:.1f} s for two replicas, {len(leaders)} leaders, Lease released and taken in"
+        f" {', '.join(f'{each:.2f}' for each in handovers)} s; longest pause in reservations {during:.1f} s"
+        f" (otherwise {otherwise:.1f} s); {len(posts) * 8} posts, {len(refused)} to be posted again"
         f" {sorted(set(refused))}, {len(lost)} checkpoints lost"
     )
     assert lost == []
