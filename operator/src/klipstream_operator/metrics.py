@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCol
 from klipstream_api import AnalysisJob, AnalysisJobStatus, Attempt, FailureClass, Phase
 from klipstream_api.meta import condition
 from klipstream_api.phases import ACTIVE_PHASES, FINISHED_PHASES
-from klipstream_operator.statuses import is_accepted
 from klipstream_operator.status_diff import ended_attempts, waits_again_since, waits_first_since
+from klipstream_operator.statuses import is_accepted
 
 TYPES_AT_MOST = 16
 """Types of a queue with figures of their own; types are free text of the submitters, so the rest shares one label."""
