@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Build the images as OCI archives into build/images: with docker where an engine answers, else with buildah.
+# Build the images, or those that are named, as OCI archives into build/images: with docker where an engine answers,
+# else with buildah.
 #
 # PYTHON_BASE names another base image, such as a mirror's, and TAG another tag than dev.
 # Without PYTHON_BASE, buildah's base image is made of Debian's own packages (Python 3.11), once, kept in the cache.
@@ -11,7 +12,8 @@ tag=${TAG:-dev}
 output=build/images
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/klipstream
 base=${PYTHON_BASE:-localhost/klipstream-python-base:bookworm}
-components=(operator pipeline)
+components=("$@")
+[ $# -gt 0 ] || components=(operator pipeline)
 mkdir -p "$output" "$cache"
 # Two builds at once would take each other's images away.
 if command -v flock >/dev/null; then

@@ -11,6 +11,7 @@ import yaml
 
 from klipcluster.tools import tools_folder
 from klipfake.processes import Operator, Process
+from klipstream_operator.health import ENDING_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = str(ROOT / "charts" / "klipstream")
@@ -107,6 +108,40 @@ def test_the_metrics_port_is_the_one_of_the_values_everywhere(helm: Callable[...
     assert {"name": "metrics", "containerPort": 9999} in container["ports"]
     (service,) = (each for each in objects if each["kind"] == "Service")
     assert {"name": "metrics", "port": 9999, "targetPort": "metrics"} in service["spec"]["ports"]
+
+
+def test_two_replicas_stand_on_different_nodes_and_never_end_together(helm: Callable[..., Any]) -> None:
+    objects = [each for each in yaml.safe_load_all(helm("template", "r", CHART).stdout) if each]
+    (deployment,) = (each for each in objects if each["kind"] == "Deployment")
+    assert deployment["spec"]["replicas"] == 2
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    pod = deployment["spec"]["template"]["spec"]
+    spread = {each["topologyKey"]: each for each in pod["topologySpreadConstraints"]}
+    assert set(spread) == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+    for constraint in spread.values():
+        assert constraint["whenUnsatisfiable"] == "ScheduleAnyway", "one node is enough"
+        assert constraint["labelSelector"]["matchLabels"].items() <= labels.items()
+    (budget,) = (each["spec"] for each in objects if each["kind"] == "PodDisruptionBudget")
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_a_single_replica_holds_no_drain_up(helm: Callable[..., Any]) -> None:
+    text = helm("template", "r", CHART, "--set", "operator.replicas=1").stdout
+    assert "PodDisruptionBudget" not in text
+
+
+def test_the_probes_ask_what_they_are_for_and_leave_time_to_end(helm: Callable[..., Any]) -> None:
+    objects = [each for each in yaml.safe_load_all(helm("template", "r", CHART).stdout) if each]
+    (deployment,) = (each for each in objects if each["kind"] == "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "liveness"}
+    assert container["startupProbe"]["httpGet"] == container["livenessProbe"]["httpGet"]
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "progress", "scheme": "HTTPS"}
+    linger = next(float(e["value"]) for e in container["env"] if e["name"] == "KLIPSTREAM_LINGER_SECONDS")
+    assert pod["terminationGracePeriodSeconds"] > ENDING_SECONDS + linger
 
 
 @pytest.mark.parametrize("events", ["true", "false"])

@@ -61,8 +61,9 @@ class LeaseElector:
         self._log = log
         self._observed_version: str | None = None
         self._observed_at = 0.0
+        self._expires_at = float("-inf")  # of the Lease that another holds, as far as we can tell
         self._sent_at = float("-inf")
-        self._holding = False
+        self._holding = False  # or perhaps: the answer of the write that takes it may be lost
         self._held_version: str | None = None  # of our own last write; None when its answer was lost
         self._deadline = float("-inf")
         self._said: str | None = None
@@ -73,7 +74,7 @@ class LeaseElector:
         while True:
             if await self._attempted():
                 break
-            await asyncio.sleep(self._retry_seconds * random.uniform(1.0, 1.2))  # noqa: S311
+            await asyncio.sleep(self._until_next_try_seconds())
         self._say(logging.INFO, f"{self._identity} holds it (transition {self.transitions})")
 
     async def hold(self) -> None:
@@ -140,20 +141,25 @@ class LeaseElector:
         promised_seconds = float(spec.get("leaseDurationSeconds") or self._lease_seconds)
         if not holder or holder == self._identity:
             return True
-        if self._monotonic() >= self._observed_at + promised_seconds:
+        self._expires_at = self._observed_at + promised_seconds
+        if self._monotonic() >= self._expires_at:
             return True
         self._say(logging.INFO, f"is held by {holder}; waiting")
         return False
 
+    def _until_next_try_seconds(self) -> float:
+        """Not later than the moment at which another's Lease runs out."""
+        seconds = self._retry_seconds * random.uniform(1.0, 1.2)  # noqa: S311
+        left_seconds = self._expires_at - self._monotonic()
+        return min(seconds, left_seconds) if left_seconds > 0 else seconds
+
     async def _take(self, version: str, spec: dict[str, Any]) -> Object:
-        now = self._timestamp()
+        now, transitions = self._timestamp(), int(spec.get("leaseTransitions") or 0) + 1
         body = {
             "metadata": {"resourceVersion": version},
-            "spec": self._spec(now) | {
-                "acquireTime": now,
-                "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1,
-            },
-        }  # fmt: skip
+            "spec": self._spec(now) | {"acquireTime": now, "leaseTransitions": transitions},
+        }
+        self._perhaps_holds(transitions)
         return await self._client.patch(LEASES, self._name, self._namespace, body, before_send=self._sending)
 
     async def _created(self) -> bool:
@@ -164,6 +170,7 @@ class LeaseElector:
             "metadata": {"name": self._name, "namespace": self._namespace},
             "spec": self._spec(now) | {"acquireTime": now, "leaseTransitions": 0},
         }
+        self._perhaps_holds(0)
         try:
             self._took(await self._client.create(LEASES, body, self._namespace, before_send=self._sending))
         except AlreadyExists:
@@ -172,6 +179,10 @@ class LeaseElector:
             self._say(logging.ERROR, f"cannot be created: {error}")
             return False
         return True
+
+    def _perhaps_holds(self, transitions: int) -> None:
+        """A process that ends before the answer of its try comes has to look whether the Lease is its own."""
+        self._holding, self._held_version, self.transitions = True, None, transitions
 
     def _took(self, lease: Object) -> None:
         self._holding, self._held_version = True, lease["metadata"]["resourceVersion"]

@@ -15,7 +15,7 @@ from .errors import ApiError, Forbidden, Gone, NotFound, TooManyRequests, Unreac
 from .resources import Resource
 
 _FIRST_WAIT_SECONDS = 0.5
-_LONGEST_WAIT_SECONDS = 30.0
+_LONGEST_WAIT_SECONDS = 10.0
 # A watch that lived this long, or that brought anything, was no failure; one that ends at once is.
 _SHORT_WATCH_SECONDS = 5.0
 # So many failures in a row are a state and no hiccup.
@@ -73,6 +73,11 @@ class Reflector:
         self._backoff = Backoff(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
         self.synced = asyncio.Event()
         self.problem: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The collection in words, such as "jobs.batch in klipstream"."""
+        return self._resource.qualified_name + (f" in {self._namespace}" if self._namespace else "")
 
     @property
     def version(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -76,6 +76,8 @@ class Transport:
         self._max_connections = max_connections
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
+        self._writes: set[asyncio.Task[dict[str, Any]]] = set()
+        self._answered_at = time.monotonic()
 
     async def __aenter__(self) -> Self:
         return self
@@ -91,6 +93,20 @@ class Transport:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    async def writes_are_answered(self, seconds: float) -> bool:
+        """Wait, for that long at most, for the answers of the writes that are on their way; whether all came.
+
+        For the end of a process: a write whose sender was cancelled goes on, since nobody could say whether the server
+        took one that was broken off.
+        """
+        if self._writes:
+            await asyncio.wait(self._writes, timeout=seconds)
+        return not self._writes
+
+    def silent_seconds(self) -> float:
+        """Since the server last answered anything, or since the client was made."""
+        return time.monotonic() - self._answered_at
 
     @property
     def server_offset_seconds(self) -> float:
@@ -127,10 +143,11 @@ class Transport:
         refreshed = False
         while True:
             try:
-                return await self._send(
+                sending = self._send(
                     method, path, params, body, content_type, verb or _VERBS.get(method, "get"), resource,
                     before_send,
                 )  # fmt: skip
+                return await (sending if method == "GET" else self._to_its_end(sending))
             except Unauthorized:
                 # A rotated token: the server did nothing, and fresh credentials get one more try.
                 if refreshed:
@@ -150,6 +167,18 @@ class Transport:
                 asked_seconds = min(error.retry_after_seconds or 0.0, _LONGEST_RETRY_AFTER_SECONDS)
                 wait_seconds = asked_seconds + backoff.next_seconds()
             await asyncio.sleep(wait_seconds)
+
+    async def _to_its_end(self, sending: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+        """Send a write that goes on when its caller is cancelled, as far as `writes_are_answered` waits for it."""
+        task = asyncio.create_task(sending)
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else asks for it
+            raise
+        return task.result()
 
     async def _send(
         self,
@@ -215,7 +244,7 @@ class Transport:
             finally:
                 _fence.reset(fenced)
             async with response:
-                status = response.status
+                status, self._answered_at = response.status, time.monotonic()
                 self._clock.heard(response.headers.get("Date"), sent_at, self._clock.local())
                 if status >= 300:
                     raise await _refusal(response)

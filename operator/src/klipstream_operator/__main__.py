@@ -1,7 +1,6 @@
 """Entry point: `python -m klipstream_operator`. Settings come from KLIPSTREAM_* variables."""
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -12,6 +11,8 @@ import kopf
 
 from klipstream_kube import ApiError, Client, ConfigurationError, LeaseLost, Unreachable, load_connection
 from klipstream_operator.handlers import make_registry
+from klipstream_operator.health import Health
+from klipstream_operator.health_server import serve_health
 from klipstream_operator.log_fields import PlainFormatter
 from klipstream_operator.queue_writer import RestartRequested
 from klipstream_operator.runtime import Runtime
@@ -23,49 +24,76 @@ RESTART = 64
 """Stands for a requested restart among the exit codes inside this process; nobody outside sees it."""
 
 
-async def wait_for_api_server(client: Client, stop: asyncio.Event) -> None:
-    """Kopf gives up when the API server is away at the start; we wait, and say so, until told to stop."""
-    while not stop.is_set():
+async def wait_for_api_server(client: Client) -> None:
+    """Kopf gives up when the API server is away at the start; we wait, and say so."""
+    while True:
         try:
             await client.request("GET", "/version")
             return
         except (ApiError, Unreachable) as error:
             log.error("The API server cannot be used yet: %s. Trying again in %d s.", error, RETRY_SECONDS)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), RETRY_SECONDS)
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 async def operate(settings: Settings) -> int:
-    """Run until a signal or an error; the exit code."""
+    """Run until a signal or an error; the exit code, which is 0 after a signal."""
     stop = asyncio.Event()
+    _listen(stop)
+    # The audit log names the replica.
+    async with Client(load_connection(), user_agent=f"klipstream-operator ({settings.identity})") as client:
+        runtime = Runtime(settings, client)
+        health = Health(settings.lease_seconds, runtime.elector.renewal_age_seconds, settings.linger_seconds)
+        async with serve_health(health, settings.liveness_host, settings.liveness_port):
+            return await _run(settings, runtime, health, stop)
+
+
+async def _run(settings: Settings, runtime: Runtime, health: Health, stop: asyncio.Event) -> int:
+    """Runtime and Kopf side by side: when one ends, or a signal comes, the runtime hands over and both end."""
+    # Kopf cancels, when it ends, every task that was begun after its own; so the runtime is begun before.
+    working = asyncio.create_task(runtime.run(), name="runtime")
+    asked = asyncio.create_task(stop.wait(), name="signal")
+    watching = asyncio.create_task(_run_kopf(settings, runtime, stop), name="kopf")
+    await asyncio.wait({working, asked, watching}, return_when=asyncio.FIRST_COMPLETED)
+    health.ends()
+    code = 0 if stop.is_set() else 1
+    runtime.stop()
+    await asyncio.wait({working})
+    for task in (asked, watching):
+        task.cancel()
+    for error in await asyncio.gather(working, watching, return_exceptions=True):
+        code = max(code, _report(error))
+    return code
+
+
+async def _run_kopf(settings: Settings, runtime: Runtime, stop: asyncio.Event) -> None:
+    """Kopf, from the time at which the API server answers; it would give up otherwise."""
+    await wait_for_api_server(runtime.client)
+    ready = asyncio.Event()
+    listening = asyncio.create_task(_listen_again(ready, stop), name="signal handlers")
+    try:
+        await kopf.operator(
+            registry=make_registry(runtime),
+            identity=settings.identity,  # type: ignore[arg-type]  # a str subtype that Kopf does not export
+            clusterwide=not settings.namespaces,
+            namespaces=settings.namespaces,
+            ready_flag=ready,
+        )
+        if not listening.done():
+            stop.set()  # the signal came while Kopf's handlers were in place
+    finally:
+        listening.cancel()
+
+
+def _listen(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with Client(load_connection(), user_agent="klipstream-operator") as client:
-        await wait_for_api_server(client, stop)
-        if stop.is_set():
-            return 0
-        runtime = Runtime(settings, client)
-        kopf_task = asyncio.create_task(
-            kopf.operator(
-                registry=make_registry(runtime),
-                identity=settings.identity,  # type: ignore[arg-type]  # a str subtype that Kopf does not export
-                clusterwide=not settings.namespaces,
-                namespaces=settings.namespaces,
-                liveness_endpoint=f"http://0.0.0.0:{settings.liveness_port}/healthz",
-                stop_flag=stop,
-            ),
-            name="kopf",
-        )
-        runtime_task = asyncio.create_task(runtime.run(), name="runtime")
-        done, _ = await asyncio.wait({kopf_task, runtime_task}, return_when=asyncio.FIRST_COMPLETED)
-        code = 0 if stop.is_set() and runtime_task not in done else 1
-        stop.set()
-        runtime_task.cancel()
-        results = await asyncio.gather(kopf_task, runtime_task, return_exceptions=True)
-        for error in results:
-            code = max(code, _report(error))
-        return code
+
+
+async def _listen_again(ready: asyncio.Event, stop: asyncio.Event) -> None:
+    """Kopf puts its own signal handlers in place of ours: they would end it, and all tasks with it, at once."""
+    await ready.wait()
+    _listen(stop)
 
 
 def _report(error: object) -> int:

@@ -1,4 +1,4 @@
-"""What Kopf runs for us: its settings, the slow resource (AnalysisQueues) and the liveness probe."""
+"""What Kopf runs for us: its settings and the slow resource (AnalysisQueues)."""
 
 from typing import Any
 
@@ -31,13 +31,5 @@ def make_registry(runtime: Runtime) -> kopf.OperatorRegistry:
     @kopf.on.event(names.GROUP, names.VERSION, "analysisqueues", registry=registry)
     async def queue_event(event: kopf.RawEvent, **_: Any) -> None:
         runtime.queue_event(event["type"], dict(event["object"]))
-
-    @kopf.on.probe(id="leading", registry=registry)
-    async def leading(**_: Any) -> bool:
-        return runtime.leading
-
-    @kopf.on.probe(id="problems", registry=registry)
-    async def problems(**_: Any) -> list[str]:
-        return runtime.problems()
 
     return registry

@@ -23,6 +23,7 @@ from klipstream_operator import statuses, stops
 from klipstream_operator.failures import classify, missing_resources
 from klipstream_operator.limits import limits_of, spec_of
 from klipstream_operator.operations import cleared, last_done
+from klipstream_operator.posted import latest_progress
 from klipstream_operator.transitions import Transition
 from klipstream_operator.workload import AttemptView, PodView
 from klipstream_queueing.aging import aged_priority, next_rise
@@ -296,7 +297,7 @@ def _settle(
     """The attempt is over: success first, since a cancel that comes too late loses."""
     # What the worker said last may not be written yet; once the job is finished it could not be.
     if progress is not None and progress.attempt == job.status.attempt:
-        latest = statuses.latest_progress(job.status.progress, progress)
+        latest = latest_progress(job.status.progress, progress)
         job = job.model_copy(update={"status": job.status.model_copy(update={"progress": latest})})
     pod = view.ended_pod
     if (pod is not None and pod.phase == "Succeeded") or (pod is None and view.job is not None and view.job.complete):

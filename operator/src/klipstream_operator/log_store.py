@@ -108,7 +108,8 @@ class LogStore:
         call: Future[T] = Future()
         self._calls.put((call, function))
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(call), self.call_seconds)
+            async with asyncio.timeout(self.call_seconds):
+                return await asyncio.wrap_future(call)
         except LogStoreError:
             raise
         except ResultStoreError as error:

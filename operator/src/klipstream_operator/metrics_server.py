@@ -11,7 +11,7 @@ async def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> we
     disable_created_metrics()  # type: ignore[no-untyped-call]
     app = web.Application()
     app.router.add_get("/metrics", make_aiohttp_handler(registry))
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, host, port).start()
     return runner

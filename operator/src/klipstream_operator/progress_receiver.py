@@ -70,7 +70,12 @@ class ProgressReceiver:
         except (ApiError, Unreachable) as error:
             return problem(503, "Unavailable", str(error), RETRY_AFTER)
         if verdict is Verdict.UNKNOWN:
-            return problem(503, "Not known yet", "Post again soon.", RETRY_AFTER)
+            return problem(
+                503,
+                "Not taken yet",
+                "The attempt is not known, or its progress not written yet. Post again soon.",
+                RETRY_AFTER,
+            )
         if verdict is Verdict.STALE or job is None:
             return problem(409, "Stale attempt", "Another attempt took over, or the job is finished. Stop.")
         reply = ProgressReply(

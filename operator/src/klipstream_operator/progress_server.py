@@ -28,7 +28,7 @@ class ProgressServer:
 
     async def serve(self, host: str, port: int, tls: ssl.SSLContext | None) -> web.AppRunner:
         """Start to listen; the caller cleans the runner up."""
-        runner = web.AppRunner(self.application(), access_log=None)
+        runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         await web.TCPSite(runner, host, port, ssl_context=tls).start()
         return runner

@@ -4,6 +4,7 @@ Results stay: they are their users'.
 """
 
 import asyncio
+import contextlib
 import heapq
 import logging
 from dataclasses import dataclass, field
@@ -118,10 +119,9 @@ class Purger:
         moments = [max(self._heap[0][0], self._api.until)] if self._heap else []
         seconds = min([LONGEST_WAIT_SECONDS, *((moment - now).total_seconds() for moment in moments)])
         self._sooner.clear()
-        try:
-            await asyncio.wait_for(self._sooner.wait(), max(0.001, seconds))
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.001, seconds)):
+                await self._sooner.wait()
 
     async def _purge_guarded(self, uid: str, now: datetime) -> bool:
         """Whether a DELETE was sent."""

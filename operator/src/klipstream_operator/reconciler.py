@@ -1,6 +1,7 @@
 """Carries out what the lifecycle decides: one AnalysisJob at a time per worker, many workers."""
 
 import asyncio
+import contextlib
 import heapq
 import logging
 from collections.abc import Callable
@@ -84,11 +85,9 @@ class Reconciler:
             self._timer_set.clear()
             while self._timers and self._timers[0][0] <= loop.time():
                 self.enqueue(heapq.heappop(self._timers)[1])
-            delay = self._timers[0][0] - loop.time() if self._timers else None
-            try:
-                await asyncio.wait_for(self._timer_set.wait(), delay)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._timers[0][0] if self._timers else None):
+                    await self._timer_set.wait()
 
     async def _work(self) -> None:
         while True:

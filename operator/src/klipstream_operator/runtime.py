@@ -1,13 +1,14 @@
 """One replica of the operator put together: feeds, store, progress, and, while it leads, the writers."""
 
 import asyncio
+import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from klipstream_kube import JOBS, PODS, Client, LeaseElector, Reflector, Resource
+from klipstream_kube import JOBS, PODS, ApiError, Client, LeaseElector, Reflector, Resource, Unreachable
 from klipstream_operator.acceptance import Acceptance
 from klipstream_operator.admission import Admission
 from klipstream_operator.identity import Identities
@@ -31,16 +32,36 @@ from klipstream_operator.turnstile import Turnstile
 from klipstream_operator.workload import view_job, view_pod
 
 log = logging.getLogger(__name__)
+CANDIDATE_RETRY_SECONDS = 0.5
+"""How often a standby looks at the Lease: it leads that long after it was released at the latest."""
+LAST_WRITES_SECONDS = 3.0
+"""How long the writes that are on their way are waited for when a leader steps down."""
+LAST_PROGRESS_SECONDS = 3.0
+"""How long progress that was taken is still tried to be written at the end."""
+SILENT_SECONDS = 10.0
+"""Beyond the time between two renewals: an API server that answers nothing for that long is out of reach."""
+
+
+class TaskEnded(Exception):
+    """A background task that never ends did, without saying why."""
+
+
+async def none_ends(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Watch tasks of a TaskGroup that never return. Raises TaskEnded when one does, or was cancelled on its own."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    silent = [task.get_name() for task in done if task.cancelled() or task.exception() is None]
+    if silent:
+        raise TaskEnded(f"the background task {', '.join(silent)} ended")
 
 
 class Runtime:
-    """Everything but Kopf. `run`, and `work` within it, end only by an error, a lost Lease or cancellation."""
+    """Everything but Kopf. `run`, and `work` within it, end by `stop`, an error, a lost Lease or cancellation."""
 
     def __init__(self, settings: Settings, client: Client) -> None:
         self.settings = settings
         self.client = client
         self.leading = False
-        self.queues_listed = asyncio.Event()
+        self.stopping = asyncio.Event()
         self.store = Store(self._job_changed, self._queue_changed, self._unaccepted_changed)
         self.shown = Observability(client, self.store, settings.identity, events=settings.events)
         self.elector = LeaseElector(
@@ -50,7 +71,7 @@ class Runtime:
             identity=settings.identity,
             lease_seconds=settings.lease_seconds,
             renew_seconds=settings.lease_seconds / 3,
-            retry_seconds=settings.lease_seconds / 7.5,
+            retry_seconds=min(settings.lease_seconds / 7.5, CANDIDATE_RETRY_SECONDS),
             log=log,
         )
         turnstile = Turnstile()
@@ -154,10 +175,16 @@ class Runtime:
         return self._watches[resource, namespace].version
 
     def problems(self) -> list[str]:
-        """What keeps this replica from serving; empty when it is ready."""
+        """What keeps this replica from serving; empty when it is ready, which a standby is as well."""
+        if self.stopping.is_set():
+            return ["this replica is being stopped"]
         found = [reflector.problem for reflector in self.reflectors if reflector.problem is not None]
         if not found and not all(reflector.synced.is_set() for reflector in self.reflectors):
             found.append("the caches are being filled")
+        # The leader renews its Lease and a standby looks at it, so that silence says something.
+        silent_seconds = self.client.silent_seconds()
+        if not found and silent_seconds > self.settings.lease_seconds / 3 + SILENT_SECONDS:
+            found.append(f"the API server has not answered for {silent_seconds:.0f} s")
         return found
 
     # --- running ---------------------------------------------------------------------------------------------
@@ -182,27 +209,62 @@ class Runtime:
         finally:
             await runner.cleanup()
 
+    def stop(self) -> None:
+        """Have `work` hand over and return: the Lease is released, and what was promised to workers is written."""
+        if not self.stopping.is_set():
+            log.info("Told to end: %s", "the Lease is handed over" if self.leading else "it is not the leader")
+        self.stopping.set()
+
     async def work(self) -> None:
         """Fill the caches, write the progress that `receiver` takes, and lead when the Lease is won; no socket."""
+        recorder = self.shown.recorder
         try:
             async with asyncio.TaskGroup() as tasks:
-                for reflector in self.reflectors:
-                    tasks.create_task(reflector.run())
-                tasks.create_task(self.book.run())
-                if self.shown.recorder is not None:
-                    tasks.create_task(self.shown.recorder.run())
-                tasks.create_task(self._lead())
+                feeds = [tasks.create_task(each.run(), name=f"watch of {each.name}") for each in self.reflectors]
+                feeds.append(tasks.create_task(self.book.run(), name="progress"))
+                if recorder is not None:
+                    feeds.append(tasks.create_task(recorder.run(), name="events"))
+                leading = tasks.create_task(self._lead(), name="leading")
+                watching = tasks.create_task(none_ends([*feeds, leading]), name="watch over the others")
+                await self.stopping.wait()
+                watching.cancel()
+                leading.cancel()
+                await asyncio.wait({leading})
+                # Another may lead from here on; workers are still sent to this replica for a while.
+                await asyncio.sleep(self.settings.linger_seconds)
+                for feed in feeds:
+                    feed.cancel()
         finally:
-            if self.shown.recorder is not None:
-                await self.shown.recorder.drain(seconds=1.0)
+            await self.book.finish(LAST_PROGRESS_SECONDS)
+            if recorder is not None:
+                await recorder.drain(seconds=1.0)
 
     async def _lead(self) -> None:
         """Wait for full caches and for the Lease, then write; LeaseLost ends the process."""
         for reflector in self.reflectors:
             await reflector.synced.wait()
+        with contextlib.suppress(ApiError, Unreachable):  # only so that a standby knows all; a leader lists them again
+            await self._list_queues()
         log.info("Caches are full: %d AnalysisJobs. Waiting for the Lease %s/%s.", len(self.store.jobs),
                  self.settings.lease_namespace, self.settings.lease_name)  # fmt: skip
-        await self.elector.acquire()
+        try:
+            await self.elector.acquire()
+            async with asyncio.TaskGroup() as tasks:
+                renewing = tasks.create_task(self.elector.hold(), name="renewal of the Lease")
+                await none_ends([renewing, *await self._take_over(tasks)])
+        finally:
+            self.leading = False
+            self.shown.leads(False)
+            # A successor must not find a write of ours coming in after its own.
+            if not await self.client.writes_are_answered(LAST_WRITES_SECONDS):
+                log.warning("Some writes are still unanswered after %g s; the Lease is given up all the same",
+                            LAST_WRITES_SECONDS)  # fmt: skip
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WRITES_SECONDS):
+                    await self.elector.release()
+
+    async def _take_over(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """Look at everything once and start what only the leader does."""
         await self._list_queues()
         self.leading = True
         self.shown.leads(True)
@@ -213,21 +275,17 @@ class Runtime:
         for key in list(self.store.queues):
             self.purger.look_at_queue(key)
         self.acceptance.wanted.set()
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self.elector.hold())
-                tasks.create_task(self.acceptance.run())
-                tasks.create_task(self.reconciler.run())
-                tasks.create_task(self.admission.run())
-                tasks.create_task(self.sweep.run())
-                tasks.create_task(self.replayer.run())
-                tasks.create_task(self.purger.run())
-                if self.archive is not None:
-                    tasks.create_task(self.archive.run())
-        finally:
-            self.leading = False
-            self.shown.leads(False)
-            await self.elector.release()
+        works = {
+            "acceptance": self.acceptance.run(),
+            "reconciler": self.reconciler.run(),
+            "admission": self.admission.run(),
+            "sweep": self.sweep.run(),
+            "replays": self.replayer.run(),
+            "purge": self.purger.run(),
+        }
+        if self.archive is not None:
+            works["log archive"] = self.archive.run()
+        return [tasks.create_task(work, name=name) for name, work in works.items()]
 
     async def _list_queues(self) -> None:
         """Reservations must be known before anything is decided; Kopf's own list may still be under way."""

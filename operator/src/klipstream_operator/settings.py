@@ -15,6 +15,7 @@ class BadSetting(ValueError):
 class Settings:
     """How this replica runs. Seconds and ports are plain numbers; namespaces are empty to watch all.
 
+    `linger_seconds` is how long a replica that was told to end still takes progress, until workers are sent elsewhere.
     `results_claim` is the claim that is mounted here, as "namespace/name"; its path is that of the queues' URL.
     """
 
@@ -24,9 +25,11 @@ class Settings:
     lease_namespace: str
     lease_seconds: float
     sweep_seconds: float
+    linger_seconds: float
     progress_url: str
     progress_host: str
     progress_port: int
+    liveness_host: str
     liveness_port: int
     metrics_host: str
     metrics_port: int
@@ -82,9 +85,11 @@ class Settings:
             lease_namespace=text("LEASE_NAMESPACE", "default"),
             lease_seconds=number("LEASE_SECONDS", 15, 2, 600),
             sweep_seconds=number("SWEEP_SECONDS", 120, 1, 86_400),
+            linger_seconds=number("LINGER_SECONDS", 0, 0, 60),
             progress_url=text("PROGRESS_URL", f"http://127.0.0.1:{port}/v1/progress"),
             progress_host=text("PROGRESS_HOST", "0.0.0.0"),  # noqa: S104 - workers post from other nodes
             progress_port=port,
+            liveness_host=text("LIVENESS_HOST", "0.0.0.0"),  # noqa: S104 - the kubelet asks from outside of the pod
             liveness_port=int(number("LIVENESS_PORT", 8081, 0, 65535)),
             metrics_host=text("METRICS_HOST", "0.0.0.0"),  # noqa: S104 - Prometheus scrapes from other nodes
             metrics_port=int(number("METRICS_PORT", 8082, 0, 65535)),

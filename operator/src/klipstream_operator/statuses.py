@@ -21,6 +21,7 @@ from klipstream_api import (
 from klipstream_api.meta import condition, with_condition
 from klipstream_operator.failures import INFRASTRUCTURE_LOSSES_AT_MOST, Failure, worker_report
 from klipstream_operator.limits import limits_of
+from klipstream_operator.posted import latest_progress
 from klipstream_operator.workload import PodView
 
 ATTEMPTS_KEPT = 5
@@ -82,21 +83,6 @@ def resumed(job: AnalysisJob, now: datetime) -> AnalysisJobStatus:
             "effective_priority": None,
         }
     )
-
-
-def latest_progress(written: Progress | None, posted: Progress | None) -> Progress | None:
-    """What is known of the progress from the status and from what this replica was told and has not written yet.
-
-    Each post goes to any replica, so what another one wrote may be newer: it never falls back, neither within an
-    attempt nor to an earlier one (the API server refuses both).
-    """
-    if posted is None or written is None:
-        return posted or written
-    if posted.attempt != written.attempt:
-        return max(posted, written, key=lambda progress: progress.attempt)
-    newer, older = (posted, written) if posted.updated_at >= written.updated_at else (written, posted)
-    percentage = max(newer.percentage, older.percentage)
-    return newer.model_copy(update={"percentage": percentage, "checkpoint": newer.checkpoint or older.checkpoint})
 
 
 def running(job: AnalysisJob, progress: Progress | None, now: datetime) -> AnalysisJobStatus:

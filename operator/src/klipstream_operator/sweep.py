@@ -65,7 +65,8 @@ class Sweep:
         due = loop.time() + self.every_seconds
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(0.0, due - loop.time()))
+                async with asyncio.timeout_at(due):
+                    await self._wake.wait()
             self._wake.clear()
             try:
                 while self._asked:

@@ -66,8 +66,9 @@ class Replica:
     async def _main(self, runtime: Runtime, process: Process) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(runtime.work())
-                tasks.create_task(self._feed_queues(runtime))
+                feeding = tasks.create_task(self._feed_queues(runtime))
+                await runtime.work()
+                feeding.cancel()
         except* (LeaseLost, RestartRequested):
             pass
         except* asyncio.CancelledError:
@@ -99,8 +100,8 @@ class Replica:
 
     def terminate(self) -> None:
         """SIGTERM."""
-        if self._task is not None and self.process is not None and not self.process.dead:
-            self._task.cancel()
+        if self.runtime is not None and self.process is not None and not self.process.dead:
+            self._context.run(self.runtime.stop)
 
     def freeze(self, seconds: float) -> None:
         """SIGSTOP, and SIGCONT after a while."""

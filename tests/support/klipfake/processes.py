@@ -50,6 +50,11 @@ class Process:
         assert self._process is not None
         self._process.send_signal(number)
 
+    def code(self, seconds: float = 30) -> int:
+        """The exit code, waited for."""
+        assert self._process is not None
+        return self._process.wait(timeout=seconds)
+
     @property
     def pid(self) -> int:
         assert self._process is not None
@@ -77,11 +82,14 @@ class Process:
 class Operator(Process):
     """The operator with ports of its own and a short Lease."""
 
-    def __init__(self, kubeconfig: Path, log: Path, namespace: str, **environment: str) -> None:
+    def __init__(
+        self, kubeconfig: Path, log: Path, namespace: str, module: str = "klipstream_operator", **environment: str
+    ) -> None:
         self.progress_port = free_port()
         self.metrics_port = free_port()
+        self.liveness_port = free_port()
         super().__init__(
-            "klipstream_operator", kubeconfig, log,
+            module, kubeconfig, log,
             **({
                 "KLIPSTREAM_NAMESPACES": namespace,
                 "KLIPSTREAM_LEASE_NAMESPACE": namespace,
@@ -89,7 +97,8 @@ class Operator(Process):
                 "KLIPSTREAM_SWEEP_SECONDS": "3",
                 "KLIPSTREAM_PROGRESS_HOST": "127.0.0.1",
                 "KLIPSTREAM_PROGRESS_PORT": str(self.progress_port),
-                "KLIPSTREAM_LIVENESS_PORT": str(free_port()),
+                "KLIPSTREAM_LIVENESS_HOST": "127.0.0.1",
+                "KLIPSTREAM_LIVENESS_PORT": str(self.liveness_port),
                 "KLIPSTREAM_METRICS_HOST": "127.0.0.1",
                 "KLIPSTREAM_METRICS_PORT": str(self.metrics_port),
             } | environment),
@@ -98,8 +107,17 @@ class Operator(Process):
     @property
     def ready(self) -> bool:
         """Whether its readiness endpoint answers 200."""
+        return self._answers(self.progress_port, "/readyz")
+
+    @property
+    def live(self) -> bool:
+        """Whether its liveness endpoint answers 200, within the time that the chart's probe allows."""
+        return self._answers(self.liveness_port, "/healthz", seconds=5)
+
+    @staticmethod
+    def _answers(port: int, path: str, seconds: float = 2) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.progress_port}/readyz", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=seconds) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False

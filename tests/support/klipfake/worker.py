@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 
+from klipfake.processes import Operator
 from klipfake.world import World
 
 
@@ -15,7 +16,11 @@ class Worker:
         bound = ["--bound-object-kind=Pod", f"--bound-object-name={pod}"]
         self.token = world.kubectl("create", "token", "default", "--audience=klipstream-progress", *bound).strip()
 
-    def post(self, percentage: Any, token: str | None = None, **more: Any) -> httpx.Response:
+    def post(
+        self, percentage: Any, token: str | None = None, to: Operator | None = None, **more: Any
+    ) -> httpx.Response:
+        """Post to a replica, by default to the world's own."""
+        url = self._url if to is None else f"http://127.0.0.1:{to.progress_port}/v1/progress"
         headers = {"Authorization": f"Bearer {token or self.token}"}
         body = {"percentage": percentage, "stage": "Analyzing"} | more
-        return httpx.post(self._url, json=body, headers=headers, trust_env=False)
+        return httpx.post(url, json=body, headers=headers, trust_env=False, timeout=6)

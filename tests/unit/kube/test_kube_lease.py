@@ -227,6 +227,52 @@ async def test_who_does_not_hold_it_releases_nothing(server, elector) -> None:
     assert server.received == []
 
 
+async def test_who_ends_before_the_answer_to_its_try_gives_back_what_it_may_have_taken(server, elector) -> None:
+    taken = asyncio.Event()
+
+    async def never(_: Any) -> Any:
+        taken.set()
+        await asyncio.sleep(3600)
+
+    server.on("GET", ITEM, server.answer(lease(None, 7, transitions=3)), server.answer(lease("us", 8, transitions=4)))
+    server.on("PATCH", ITEM, never, server.answer(lease(None, 9)))
+    trying = asyncio.create_task(elector.acquire())
+    await taken.wait()
+    trying.cancel()
+    await asyncio.gather(trying, return_exceptions=True)
+    await elector.release()
+    release = server.sent("PATCH")[-1].body
+    assert release["spec"]["holderIdentity"] is None
+    assert release["metadata"]["resourceVersion"] == "8"
+
+
+async def test_who_ends_while_another_holds_it_leaves_it_alone(server, elector) -> None:
+    server.on("GET", ITEM, server.answer(lease(None, 7)), server.answer(lease("them", 8, transitions=1)))
+    server.on("PATCH", ITEM, server.refuse(409, "Conflict"))
+    trying = asyncio.create_task(elector.acquire())
+    while not server.sent("PATCH"):
+        await asyncio.sleep(0.005)
+    trying.cancel()
+    await asyncio.gather(trying, return_exceptions=True)
+    await elector.release()
+    assert len(server.sent("PATCH")) == 1
+
+
+async def test_a_candidate_looks_again_when_the_lease_runs_out_and_not_later(server, client, clock) -> None:
+    candidate = LeaseElector(
+        client, name="leader", namespace="ns", identity="us", lease_seconds=15, renew_seconds=5, retry_seconds=6,
+        monotonic=clock, log=logging.getLogger("lease"),
+    )  # fmt: skip
+    server.on("GET", ITEM, server.answer(lease("them", 7, duration=1)))
+    server.on("PATCH", ITEM, server.answer(lease("us", 8)))
+    trying = asyncio.create_task(candidate.acquire())
+    while not server.sent("GET"):
+        await asyncio.sleep(0.005)
+    clock.seconds += 1.0
+    async with asyncio.timeout(4):  # its retries are six seconds apart
+        await trying
+
+
 async def test_times_that_leave_no_room_for_a_retry_are_refused(client) -> None:
     with pytest.raises(ValueError, match="lease_seconds"):
         LeaseElector(client, name="n", namespace="ns", identity="us", lease_seconds=6, log=logging.getLogger("lease"))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
+from aiohttp import web
 
 from klipstream_kube import (
     JOBS,
@@ -250,3 +253,53 @@ async def test_a_closed_client_opens_nothing_again(server, client) -> None:
     with pytest.raises(Unreachable, match="closed"):
         await client.create(JOBS, JOB, "ns")
     assert server.received == []
+
+
+async def test_a_write_under_way_goes_on_when_its_caller_is_cancelled_and_is_waited_for(server, client) -> None:
+    sent, answering = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: Any) -> web.Response:
+        sent.set()
+        await answering.wait()
+        return web.json_response({"metadata": {}})
+
+    server.on("PATCH", ITEM, slow)
+    caller = asyncio.create_task(client.patch(JOBS, "j", "ns", JOB))
+    await sent.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert not await client.writes_are_answered(0.05)
+    asyncio.get_running_loop().call_later(0.05, answering.set)
+    assert await client.writes_are_answered(5)
+    assert await client.writes_are_answered(0), "nothing is on its way any more"
+
+
+async def test_a_cancelled_write_that_fails_afterwards_disturbs_nobody(server, client) -> None:
+    sent, answering = asyncio.Event(), asyncio.Event()
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    async def refused(_: Any) -> web.Response:
+        sent.set()
+        await answering.wait()
+        return web.json_response({"kind": "Status", "code": 409, "reason": "Conflict"}, status=409)
+
+    server.on("PATCH", ITEM, refused)
+    caller = asyncio.create_task(client.patch(JOBS, "j", "ns", JOB))
+    await sent.wait()
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    answering.set()
+    assert await client.writes_are_answered(5)
+    gc.collect()
+    assert complaints == []
+
+
+async def test_silence_is_counted_from_the_last_answer_whatever_it_said(server, client) -> None:
+    server.on("GET", ITEM, server.refuse(404, "NotFound"))
+    await asyncio.sleep(0.05)
+    assert client.silent_seconds() >= 0.05
+    with pytest.raises(NotFound):
+        await client.get(JOBS, "j", "ns")
+    assert client.silent_seconds() < 0.05

@@ -1,0 +1,152 @@
+"""A rolling restart of the installed operator on a real node: the gap it leaves, and what workers notice."""
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from klipcluster import Cluster
+from klipcluster.tools import tools_folder
+from klipfake.processes import Operator
+from klipfake.replicas import Replicas
+from klipfake.world import World, job
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(1200)]
+ROOT = Path(__file__).resolve().parents[2]
+NAMESPACE = "klipstream"
+IMAGE = "localhost/klipstream-operator:dev"
+JOBS, SLOTS = 60, 3
+GENEROUS_SECONDS = 30.0
+# Posts a checkpoint four times a second through the Service, as workers do, and logs what came of it.
+WORKER = r"""
+import json, os, ssl, time, urllib.error, urllib.request
+env = os.environ
+context = ssl.create_default_context(cafile=env["ANALYSIS_CA_FILE"])
+answered, refused = 0, []
+for number in range(1, 9):
+    body = json.dumps({"percentage": number * 10, "stage": "Analyzing", "checkpoint": str(number)}).encode()
+    token = open(env["ANALYSIS_TOKEN_FILE"]).read().strip()
+    headers = {"Authorization": "Bearer " + token, "Content-Type": "application/json"}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(env["ANALYSIS_PROGRESS_URL"], body, headers),
+                                    context=context, timeout=6):
+            answered = number
+    except (urllib.error.URLError, OSError) as error:
+        refused.append(str(error))
+    time.sleep(0.25)
+print("POSTS", json.dumps({"answered": answered, "refused": refused}), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A node with the operator's image as it is now."""
+    subprocess.run([ROOT / "hack" / "images" / "build.sh", "operator"], check=True, capture_output=True)
+    made = Cluster("rollout-test")
+    try:
+        made.up(audit=True)
+        made.load_image(ROOT / "build" / "images" / "operator.tar")
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.fixture(scope="module")
+def tool(cluster: Cluster) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    environment = os.environ | {"KUBECONFIG": str(cluster.running().kubeconfig)}
+
+    def run(name: str, *arguments: str, stdin: str | None = None, check: bool = True) -> Any:
+        done = subprocess.run([str(tools_folder() / name), *arguments], env=environment, input=stdin,
+                              capture_output=True, text=True, check=False)  # fmt: skip
+        assert not check or done.returncode == 0, f"{name} {' '.join(arguments)}: {done.stderr}"
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def group(cluster: Cluster, tool: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Replicas:
+    """The chart installed with its two replicas, and a queue whose workers post."""
+    folder = tmp_path_factory.mktemp("rollout")
+    (folder / "unused.log").touch()
+    settings = {
+        "operator.image.tag": "dev", "operator.logFormat": "plain", "defaultQueue.create": "false",
+        "results.persistence.enabled": "false", "operator.archiveLogs": "false",
+    }  # fmt: skip
+    values = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    tool(
+        "helm",
+        "install",
+        "klipstream",
+        str(ROOT / "charts" / "klipstream"),
+        "-n",
+        NAMESPACE,
+        "--create-namespace",
+        *values,
+    )
+    tool("kubectl", "-n", NAMESPACE, "rollout", "status", "deployment/klipstream-operator", "--timeout=180s")
+    running = cluster.running()
+    unused = Operator(running.kubeconfig, folder / "unused.log", NAMESPACE)
+    world = World(lambda *arguments, **more: tool("kubectl", *arguments, **more), NAMESPACE, unused)
+    container = {"name": "worker", "image": IMAGE, "command": ["python3", "-c", WORKER]}
+    world.queue(maxConcurrentJobs=SLOTS, maxQueueSize=1000, workerTemplate={"spec": {"containers": [container]}})
+    assert running.audit_log is not None
+    return Replicas(world, running.kubeconfig, folder, running.audit_log)
+
+
+def handover_seconds(group: Replicas, since: float) -> list[float]:
+    """From the release of the Lease by one replica, its last write of it, to its taking by the next."""
+    writes = [write for write in group.writes() if write.resource == "leases" and write.received > since]
+    pairs = itertools.pairwise(writes)
+    return [later.received - earlier.received for earlier, later in pairs if earlier.sender != later.sender]
+
+
+def test_a_rolling_restart_leaves_no_gap_and_loses_no_checkpoint(
+    group: Replicas, tool: Callable[..., Any], figures: Callable[[str], None]
+) -> None:
+    world = group.world
+    world.apply(*(job(f"job-{n:02d}") for n in range(JOBS)))
+    world.until(lambda: len(group.reservations()) > 8, "slots are being reserved")
+    before, began = group.leader(), time.time()
+    tool("kubectl", "-n", NAMESPACE, "rollout", "restart", "deployment/klipstream-operator")
+    tool("kubectl", "-n", NAMESPACE, "rollout", "status", "deployment/klipstream-operator", "--timeout=180s")
+    ended = time.time()
+    world.until(lambda: group.leader() not in (None, before), "another leads")
+    deadline = time.monotonic() + 300
+    while set(world.phases().values()) != {"Succeeded"}:
+        assert time.monotonic() < deadline, world.phases()
+        time.sleep(1)
+
+    moments = group.reservations()
+    pauses = [(later - earlier, later) for earlier, later in itertools.pairwise(moments)]
+    during = max((pause for pause, at in pauses if began < at < ended), default=0.0)
+    otherwise = max(pause for pause, at in pauses if not began < at < ended)
+    handovers = handover_seconds(group, began)
+    posts, lost = [], []
+    for item in world.items("aj"):
+        assert item["status"]["attempt"] == 1
+        name = item["status"]["attempts"][0]["jobName"]
+        said = re.search(r"^POSTS (.*)$", world.kubectl("logs", f"job/{name}"), re.MULTILINE)
+        assert said is not None
+        posts.append(json.loads(said.group(1)))
+        if int(item["status"]["progress"]["checkpoint"]) < posts[-1]["answered"]:
+            lost.append(item["metadata"]["name"])
+    refused = [error for each in posts for error in each["refused"]]
+    leaders = {write.sender for write in group.writes() if write.resource == "analysisqueues"}
+    figures(
+        f"rollout: {ended - began:.1f} s for two replicas, {len(leaders)} leaders, Lease released and taken in"
+        f" {', '.join(f'{each:.2f}' for each in handovers)} s; longest pause in reservations {during:.1f} s"
+        f" (otherwise {otherwise:.1f} s); {len(posts) * 8} posts, {len(refused)} to be posted again"
+        f" {sorted(set(refused))}, {len(lost)} checkpoints lost"
+    )
+    assert lost == []
+    assert during < GENEROUS_SECONDS
+    restarts = world.kubectl("get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}")
+    assert set(restarts.split()) == {"0"}
