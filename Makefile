@@ -103,9 +103,15 @@ integration: cluster-binaries $(TEST_PACKAGES) ## Tests against a real API serve
 e2e: cluster-binaries $(TEST_PACKAGES) ## End-to-end suites on the real node: make e2e [SUITE=name]
 	$(BIN)/pytest -q -s $(KIND_TESTS) tests/e2e $(if $(SUITE),-k $(SUITE))
 
+RUNS ?= 10000
+.PHONY: simulate
+simulate: venv ## Seeded simulations: make simulate [RUNS=10000], or one: SEED=n [ABOUT=job-3] [SHRINK=1]
+	$(BIN)/python -m klipsim $(if $(SEED),--seed $(SEED) $(if $(ABOUT),--about $(ABOUT)) $(if $(SHRINK),--shrink),--runs $(RUNS))
+
 .PHONY: test
 test: lint cluster-binaries $(TEST_PACKAGES) ## Everything that CI checks; CLUSTER=kind for the API server of kind
-	$(PYTEST) tests/unit tests/integration $(if $(ON_KIND),tests/e2e)
+	$(BIN)/python -m klipsim --runs 1000
+	$(PYTEST) tests/unit tests/simulation tests/integration $(if $(ON_KIND),tests/e2e)
 	$(if $(ON_NODE),$(ON_NODE) tests/integration tests/e2e)
 
 .PHONY: bench

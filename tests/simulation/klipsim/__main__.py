@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 
 from klipsim.coverage import Hits, matrix, missing
 from klipsim.run import Result, Scenario, run, simulate
@@ -62,10 +63,12 @@ def _many(seeds: range, processes: int) -> int:
     hits: Hits = Counter()
     totals: Counter[str] = Counter()
     failed: list[Result] = []
+    least = _Least()
     with ProcessPoolExecutor(processes, initializer=_settle) as pool:
         try:
             for done, result in enumerate(pool.map(_without_history, seeds, chunksize=8), 1):
                 hits += result.hit
+                least = least.down_to(result)
                 totals += Counter(writes=result.writes, jobs=result.jobs, seconds=int(result.seconds))
                 if result.violations:
                     failed.append(result)
@@ -85,9 +88,24 @@ def _many(seeds: range, processes: int) -> int:
         f" {totals['writes'] / runs:.0f} writes, {hits.total() / runs:.1f} faults, {totals['seconds'] / runs:.0f} s"
         " of simulated time"
     )
+    print(f"each run had at least {least.jobs} jobs, {least.writes} writes of operators and {least.faults} faults")
     broken = sum(len(result.violations) for result in failed)
     print(f"simulate: {runs} runs, {hits.total()} faults injected, {broken} violations")
     return 1 if broken or (unhit and runs >= RUNS_FOR_COVERAGE) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Least:
+    """The least that any run had."""
+
+    jobs: int = 10**9
+    writes: int = 10**9
+    faults: int = 10**9
+
+    def down_to(self, result: Result) -> _Least:
+        return _Least(
+            min(self.jobs, result.jobs), min(self.writes, result.writes), min(self.faults, result.hit.total())
+        )
 
 
 def _settle() -> None:

@@ -148,9 +148,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         asyncio._set_running_loop(self)
         self._running = True
         try:
+            self._run_ready()
             while not condition():
-                self._run_ready()
                 self._advance()
+                self._run_ready()
         finally:
             self._running = False
             asyncio._set_running_loop(None)
