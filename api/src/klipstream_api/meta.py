@@ -28,9 +28,9 @@ class WireModel(BaseModel):
         use_attribute_docstrings=True,
     )
 
-    def to_wire(self) -> dict[str, Any]:
-        """The object as it goes over the wire: camelCase, absent where None."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+    def to_wire(self, only: set[str] | None = None) -> dict[str, Any]:
+        """The object, or only some of its fields, as it goes over the wire: camelCase, absent where None."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True, include=only)
 
 
 class OwnerReference(WireModel):

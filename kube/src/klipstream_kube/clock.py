@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 # Two quartz clocks drift apart by less than this; what was learnt loses this much precision per second.
 _DRIFT = 1e-4
@@ -21,6 +22,15 @@ def steady_clock(
     """
     began = wall() - monotonic()
     return lambda: began + monotonic()
+
+
+@lru_cache(maxsize=4)  # many answers come in one second
+def _seconds(date: str) -> float | None:
+    """Unix seconds of a Date header; None where it is none."""
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
 
 
 class ServerClock:
@@ -44,9 +54,8 @@ class ServerClock:
         """One answer: its Date header and our clock (Unix seconds) around the exchange."""
         if date is None or received_at < sent_at:
             return
-        try:
-            server = parsedate_to_datetime(date).timestamp()
-        except ValueError:
+        server = _seconds(date)
+        if server is None:
             return
         low, high = server - received_at, server + 1.0 - sent_at
         widened = _DRIFT * abs(received_at - self._heard_at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote
 
 
@@ -26,6 +27,7 @@ class Resource:
         """What kubectl and RBAC messages call it: "jobs.batch", or "pods" for the core group."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
+    @lru_cache(maxsize=4096)  # noqa: B019 - resources are few, frozen, and live as long as the process
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         """URL path of the collection (without `name`) or of one object.
 

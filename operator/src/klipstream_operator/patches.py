@@ -8,7 +8,9 @@ from klipstream_api.meta import WireModel
 
 def status_patch(metadata: ObjectMeta, before: WireModel, after: WireModel) -> dict[str, Any] | None:
     """Merge patch from one status to another under the resourceVersion that the decision read; None if equal."""
-    changes = _difference(before.to_wire(), after.to_wire())
+    # What is equal need not be written out: most of a status stays as it is.
+    changed = {name for name in type(after).model_fields if getattr(before, name) != getattr(after, name)}
+    changes = _difference(before.to_wire(changed), after.to_wire(changed))
     if not changes:
         return None
     return {

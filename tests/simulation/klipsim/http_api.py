@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -51,6 +52,7 @@ class Target(NamedTuple):
 _KINDS_BY_PATH = {(kind.api_version, kind.plural): kind for kind in KINDS.values()}
 
 
+@lru_cache(maxsize=4096)
 def target_of(path: str) -> Target | None:
     """The object or collection that a path names; None for other paths."""
     parts = [unquote(part) for part in path.strip("/").split("/")]

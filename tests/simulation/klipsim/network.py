@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
@@ -62,7 +63,12 @@ class Network:
         return not self.down and not replica.partitioned
 
     def date(self) -> str:
-        return formatdate(self.server.now(), usegmt=True)
+        return _date(int(self.server.now()))
+
+
+@lru_cache(maxsize=4)
+def _date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
 
 
 class SimulatedClient(Client):

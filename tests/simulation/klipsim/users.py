@@ -88,7 +88,7 @@ def plan_users(rng: random.Random, horizon_seconds: float) -> Plan:
     plan = Plan(
         queues={name: _queue(rng) for name in names},
         actions=[],
-        rooms=[rng.randint(0, 2), rng.randint(1, 3)] if rng.random() < 0.3 else [rng.randint(1, 4), rng.randint(2, 5)],
+        rooms=[rng.randint(0, 2), rng.randint(1, 3)] if rng.random() < 0.25 else [rng.randint(1, 4), rng.randint(2, 5)],
     )
     for name in names:
         late = name == "late" or rng.random() < 0.1
@@ -99,7 +99,7 @@ def plan_users(rng: random.Random, horizon_seconds: float) -> Plan:
         at = rng.choice((0.5, 10.0)) if burst else rng.uniform(0.1, horizon_seconds * 0.7)
         plan.actions.append(Action(at, "submit", name, _job(rng, names, at)))
         plan.scripts[name] = [_script(rng) for _ in range(rng.randint(1, 4))] + [Script(rng.uniform(0.5, 3), 0)]
-        if rng.random() < 0.15:
+        if rng.random() < 0.1:
             plan.scripts[name] = [_failing(rng)]
     for _ in range(rng.randint(3, 9)):
         plan.actions += _intervention(rng, jobs, names, horizon_seconds)
@@ -152,7 +152,7 @@ def _job(rng: random.Random, queues: list[str], at: float) -> Object:
 
 def _script(rng: random.Random) -> Script:
     seconds = rng.choice((rng.uniform(0.2, 2.0), rng.uniform(2.0, 8.0), rng.uniform(6.0, 14.0)))
-    if rng.random() < 0.6:
+    if rng.random() < 0.7:
         return Script(seconds, 0, posts=rng.random() < 0.7, obeys=rng.random() < 0.7)
     return _failing(rng)
 
