@@ -16,6 +16,7 @@ from klipstream_operator.capacity import shape_of
 from klipstream_operator.operations import cleared
 from klipstream_operator.statuses import is_accepted, resumable
 from klipstream_operator.stops import gives_back
+from klipstream_operator.tombstones import Tombstones
 from klipstream_operator.workload import AttemptView, JobView, PodView
 from klipstream_queueing.backlog import Backlog
 from klipstream_queueing.order import rank
@@ -66,6 +67,8 @@ class Store:
     """Attempts that hold a slot, by uid and queue."""
     refused_templates: dict[QueueKey, tuple[int, str | None]] = field(default_factory=dict)
     """Why the API server refuses a queue's worker template (None where it takes it), and the generation it saw."""
+    tombstones: Tombstones = field(default_factory=Tombstones)
+    """What was deleted, of any kind."""
     releasing: set[str] = field(default_factory=set)
     """Jobs whose only slot is released by the write that is being made: they may be given one by the same write."""
     assumed: set[str] = field(default_factory=set)
@@ -79,6 +82,8 @@ class Store:
 
     def put_job(self, job: AnalysisJob, now: datetime) -> bool:
         """Take in an AnalysisJob; False when what we hold is as new."""
+        if job.uid in self.tombstones:
+            return False
         old = self.jobs.get(job.uid)
         if old is not None:
             if version(old) >= version(job):
@@ -102,6 +107,7 @@ class Store:
 
     def remove_job(self, uid: str) -> None:
         """Forget an AnalysisJob that was deleted; its reservation stays until nothing of it runs."""
+        self.tombstones.add(uid)
         job = self.jobs.pop(uid, None)
         self.unaccepted.discard(uid)
         self.arrivals.pop(uid, None)
@@ -181,6 +187,8 @@ class Store:
 
     def put_queue(self, queue: AnalysisQueue, now: datetime) -> bool:
         """Take in an AnalysisQueue and its reservations; False when what we hold is as new."""
+        if queue.metadata.uid in self.tombstones:
+            return False
         old = self.queues.get(queue.key)
         if old is not None and old.metadata.uid == queue.metadata.uid and version(old) >= version(queue):
             return False
@@ -207,6 +215,7 @@ class Store:
 
     def remove_queue(self, key: QueueKey, uid: str, now: datetime) -> None:
         """Forget a deleted queue, unless a new one already has its name. What runs goes on to its end."""
+        self.tombstones.add(uid)
         old = self.queues.get(key)
         if old is None or old.metadata.uid != uid:
             return
@@ -245,6 +254,8 @@ class Store:
 
     def put_workload(self, view: JobView | PodView) -> None:
         """Take in a Kubernetes Job or a pod."""
+        if view.uid in self.tombstones:
+            return
         key = (view.job_uid, view.attempt)
         attempt = self.attempts.setdefault(key, AttemptView())
         self.workloads[view.uid] = key
@@ -263,6 +274,7 @@ class Store:
 
     def remove_workload(self, uid: str) -> None:
         """Forget a Job or a pod that was deleted. A pod's end is kept: it decides how the attempt ended."""
+        self.tombstones.add(uid)
         key = self.workloads.pop(uid, None)
         attempt = self.attempts.get(key) if key is not None else None
         if key is None or attempt is None:
@@ -294,6 +306,8 @@ class Store:
     def mark_gone(self, key: AttemptKey) -> None:
         """A live read found no Job and no pod of the attempt that is not terminal."""
         attempt = self.attempts.setdefault(key, AttemptView())
+        for gone in (*((attempt.job.uid,) if attempt.job is not None else ()), *(pod.uid for pod in attempt.live_pods)):
+            self.tombstones.add(gone)
         attempt.job_gone = True
         attempt.job = None
         attempt.pods = {uid: pod for uid, pod in attempt.pods.items() if pod.ended}
