@@ -104,6 +104,9 @@ e2e: cluster-binaries $(TEST_PACKAGES) ## End-to-end suites on the real node: ma
 	$(BIN)/pytest -q -s $(KIND_TESTS) tests/e2e $(if $(SUITE),-k $(SUITE))
 
 RUNS ?= 10000
+SEED ?=
+ABOUT ?=
+SHRINK ?=
 .PHONY: simulate
 simulate: venv ## Seeded simulations: make simulate [RUNS=10000], or one: SEED=n [ABOUT=job-3] [SHRINK=1]
 	$(BIN)/python -m klipsim $(if $(SEED),--seed $(SEED) $(if $(ABOUT),--about $(ABOUT)) $(if $(SHRINK),--shrink),--runs $(RUNS))

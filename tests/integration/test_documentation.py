@@ -12,7 +12,7 @@ from klipcluster.tools import tools_folder
 from klipfake.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/user-guide.md", "docs/operations.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/user-guide.md", "docs/operations.md", "docs/guarantees.md"]
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z]+) \?=", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
