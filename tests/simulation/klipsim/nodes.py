@@ -19,6 +19,12 @@ from klipsim.objects import Object
 
 KUBELET, SCHEDULER, NODE_CONTROLLER = "kubelet", "kube-scheduler", "node-controller"
 NO_ROOM = "0/2 nodes are available: 2 Insufficient cpu."
+QUICK_SECONDS = 1.0
+SHOWN_STARTING_SECONDS = 0.6
+"""A container that starts sooner is not shown starting. (The real kubelet mostly shows it; the operator takes it for
+what a pod without container states is, so that half of the writes is enough.)"""
+ENDS_WHEN_ASKED = (137, 137, 137, 137, 143, 143, 143, 143, 0)
+"""Exit codes of workers whose pod is deleted. Some end with 0 without having finished; that counts as success."""
 NAME, LABEL_ATTEMPT = "analysis.klipstream.io/job", "analysis.klipstream.io/attempt"
 
 Post = Callable[[str, Object], Awaitable[tuple[int, Object]]]
@@ -147,18 +153,40 @@ class Nodes:
         labels = pod["metadata"]["labels"]
         name = pod["metadata"]["annotations"][NAME]
         script = self._script(name, int(labels[LABEL_ATTEMPT]))
-        await asyncio.sleep(self.rng.uniform(0.05, 1.2))
+        starting = self.rng.uniform(0.05, 1.2)
+        await asyncio.sleep(0.5 * starting)
+        if starting > SHOWN_STARTING_SECONDS:
+            creating = {"waiting": {"reason": "ContainerCreating"}}
+            await self._write(pod, node, {"startTime": self.server.stamp()}, creating)
+        await asyncio.sleep(0.5 * starting)
         began, deadline = self.loop.time(), float(pod["spec"].get("activeDeadlineSeconds", 1e9))
         if script.image_missing:
-            waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}
+            waiting = {"waiting": {"reason": "ErrImagePull", "message": "failed to pull the image"}}
             await self._write(pod, node, {"startTime": self.server.stamp()}, waiting)
-            await asyncio.sleep(deadline)
+            backoff = min(deadline, self.rng.uniform(0.5, 3.0))
+            await asyncio.sleep(backoff)
+            if backoff < deadline:
+                waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}
+                await self._write(pod, node, {}, waiting)
+            await asyncio.sleep(deadline - backoff)
+            last: Object = waiting  # nothing ran, so there is nothing that could have ended
+        elif script.seconds < QUICK_SECONDS and self.rng.random() < 0.5:
+            await asyncio.sleep(script.seconds)
+            await self._end_quickly(pod, node, script)
+            return
         else:
             started = self.server.stamp()
             running = {"running": {"startedAt": started}}
-            await self._write(pod, node, {"phase": "Running", "startTime": started}, running)
-            run = self._run(pod, script, deadline)
-            code, reason = await run
+            behind = min(deadline, self.rng.uniform(0.0, 4.0)) if self.rng.random() < 0.1 else 0.0
+            if behind:  # the phase follows the containers' states later, or never
+                await self._write(pod, node, {"startTime": started}, running)
+                await asyncio.sleep(behind)
+            code, reason = None, ""
+            if deadline - behind > 0.3:
+                await self._write(pod, node, {"phase": "Running", "startTime": started}, running)
+                code, reason = await self._run(pod, script, deadline - behind)
+            else:
+                await asyncio.sleep(deadline - behind)
             if code is not None:
                 ended = {
                     "exitCode": code,
@@ -168,10 +196,18 @@ class Nodes:
                 phase = "Succeeded" if code == 0 else "Failed"
                 await self._write(pod, node, {"phase": phase}, {"terminated": ended})
                 return
+            last = {"terminated": {"exitCode": 137, "reason": "Error", "message": ""}}
         assert self.loop.time() >= began + deadline - 0.001
-        killed = {"exitCode": 137, "reason": "Error", "message": ""}
         failed = {"phase": "Failed", "reason": "DeadlineExceeded", "message": "Pod was active on the node longer"}
-        await self._write(pod, node, failed, {"terminated": killed})
+        await self._write(pod, node, failed, last)
+
+    async def _end_quickly(self, pod: Object, node: Node, script: Script) -> None:
+        """What ends before the kubelet has looked is never seen running: its container has ended, then the pod."""
+        reason = "Completed" if script.exit_code == 0 else script.reason
+        ended: Object = {"terminated": {"exitCode": script.exit_code, "reason": reason, "message": script.message}}
+        await self._write(pod, node, {}, ended)
+        await asyncio.sleep(self.rng.uniform(0.01, 1.0))
+        await self._write(pod, node, {"phase": "Succeeded" if script.exit_code == 0 else "Failed"}, ended)
 
     async def _run(self, pod: Object, script: Script, deadline: float) -> tuple[int | None, str]:
         """The worker: (exit code, reason), or (None, "") when the deadline ends it."""
@@ -206,9 +242,9 @@ class Nodes:
             await asyncio.sleep(self.rng.uniform(0.02, 2.0))
             await node.up.wait()
             self._stop(metadata["uid"])
-            code = 137 if self.rng.random() < 0.5 else 143
-            ended = {"exitCode": code, "reason": "Error", "message": ""}
-            await self._write(pod, node, {"phase": "Failed"}, {"terminated": ended})
+            code = self.rng.choice(ENDS_WHEN_ASKED)
+            ended = {"exitCode": code, "reason": "Error" if code else "Completed", "message": ""}
+            await self._write(pod, node, {"phase": "Failed" if code else "Succeeded"}, {"terminated": ended})
         await asyncio.sleep(self.rng.uniform(0.01, 0.5))
         await node.up.wait()
         live = self.server.find(PODS, metadata["namespace"], metadata["name"])
