@@ -11,6 +11,8 @@ GROUP = "analysis.klipstream.io"
 ANALYSIS_JOBS = Resource(GROUP, "v1alpha1", "analysisjobs", "AnalysisJob")
 ANALYSIS_QUEUES = Resource(GROUP, "v1alpha1", "analysisqueues", "AnalysisQueue")
 URL = "https://example.com/v.mp4"
+NODE = "nowhere"
+"""What pods are bound to. In a real cluster it has to exist, else its pods are collected after a while."""
 CONTAINERS = [{"name": "worker", "image": "none"}]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from klipsim.conformance.bodies import ANALYSIS_JOBS, analysis_job, kubernetes_job, lease, pod
+from klipsim.conformance.bodies import ANALYSIS_JOBS, NODE, analysis_job, kubernetes_job, lease, pod
 from klipsim.conformance.sites import Case
 from klipsim.conformance.transcript import Transcript
 from klipsim.conformance.writes import FOREIGN_UID
@@ -92,7 +92,7 @@ async def bound(client: Client, namespace: str, name: str, **metadata: object) -
     """A pod on a node that nobody looks after."""
     await client.create(PODS, pod(name, **metadata), namespace)
     binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
-               "target": {"apiVersion": "v1", "kind": "Node", "name": "nowhere"}}  # fmt: skip
+               "target": {"apiVersion": "v1", "kind": "Node", "name": NODE}}  # fmt: skip
     await client.request("POST", PODS.path(namespace, name, "binding"), body=binding)
     return await client.get(PODS, name, namespace)
 

@@ -55,6 +55,7 @@ async def a_job_is_suspended_while_its_pod_runs(stage: Stage) -> None:
     await stage.end("Failed")
     await stage.remove()
     await stage.gone()
+    await stage.stopped()
 
 
 async def a_job_is_suspended_and_its_pod_succeeds_nevertheless(stage: Stage) -> None:
@@ -66,6 +67,7 @@ async def a_job_is_suspended_and_its_pod_succeeds_nevertheless(stage: Stage) -> 
     await stage.end("Succeeded")
     await stage.remove()
     await stage.gone()
+    await stage.stopped()
 
 
 async def a_job_is_suspended_while_its_pod_waits_for_a_node(stage: Stage) -> None:
@@ -73,6 +75,7 @@ async def a_job_is_suspended_while_its_pod_waits_for_a_node(stage: Stage) -> Non
     await stage.has_pod()
     await stage.suspend(True)
     await stage.gone()
+    await stage.stopped()
 
 
 async def a_job_is_suspended_while_its_pod_is_being_started(stage: Stage) -> None:
@@ -84,6 +87,7 @@ async def a_job_is_suspended_while_its_pod_is_being_started(stage: Stage) -> Non
     await stage.end("Failed")
     await stage.remove()
     await stage.gone()
+    await stage.stopped()
 
 
 async def a_job_is_suspended_and_resumed(stage: Stage) -> None:
@@ -94,8 +98,7 @@ async def a_job_is_suspended_and_resumed(stage: Stage) -> None:
     await stage.end("Failed")
     await stage.remove()
     await stage.gone()
-    await stage.until(lambda: stage.true("Suspended"))
-    await stage.quiet(2)
+    await stage.stopped()
     await stage.suspend(False)
     await stage.start(2)
     await stage.end("Succeeded")
@@ -112,6 +115,7 @@ async def a_job_is_resumed_while_its_pod_still_ends(stage: Stage) -> None:
     await stage.quiet()
     await stage.end("Failed")
     await stage.remove()
+    await stage.has_pod(2)
 
 
 async def a_pod_is_deleted_while_it_runs(stage: Stage) -> None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from klipsim.apiserver import ApiServer
 from klipsim.clocks import EPOCH, simulated_clocks
+from klipsim.conformance.bodies import NODE
 from klipsim.faults import Injector
 from klipsim.job_controller import Collectors, JobController
 from klipsim.loop import Process, SimulatedLoop
@@ -22,6 +23,7 @@ Case = Callable[[Client, str], Awaitable[list[str]]]
 Outcome = TypeVar("Outcome")
 PATIENCE_SECONDS = 300.0
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
+NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 
 
@@ -86,5 +88,9 @@ async def in_namespaces(client: Client, cases: dict[str, Case], prefix: str, at_
             finally:
                 await client.delete(NAMESPACES, namespace)
 
-    transcripts = await asyncio.gather(*(run(number, case) for number, case in enumerate(cases.values())))
+    await client.create(NODES, {"metadata": {"name": NODE}})
+    try:
+        transcripts = await asyncio.gather(*(run(number, case) for number, case in enumerate(cases.values())))
+    finally:
+        await client.delete(NODES, NODE)
     return dict(zip(cases, transcripts, strict=True))

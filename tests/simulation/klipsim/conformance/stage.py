@@ -9,14 +9,14 @@ from typing import Any
 
 import orjson
 
-from klipsim.conformance.bodies import ANALYSIS_JOBS, analysis_job, kubernetes_job
+from klipsim.conformance.bodies import ANALYSIS_JOBS, NODE, analysis_job, kubernetes_job
 from klipsim.conformance.transcript import conditions_of
 from klipsim.objects import Object
 from klipstream_kube import JOBS, PODS, Client, NotFound, Resource
 
 TRACKING = "batch.kubernetes.io/job-tracking"
 PATIENCE_SECONDS = 100.0
-QUIET_SECONDS = 4.0
+QUIET_SECONDS = 6.0
 GONE: Object = {"gone": True}
 NOBODY_UID = "00000000-0000-4000-8000-000000000000"
 
@@ -169,7 +169,7 @@ class Stage:
         """The scheduler finds a node."""
         name = self.pod["metadata"]["name"]
         binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
-                   "target": {"apiVersion": "v1", "kind": "Node", "name": "nowhere"}}  # fmt: skip
+                   "target": {"apiVersion": "v1", "kind": "Node", "name": NODE}}  # fmt: skip
         await self.client.request("POST", PODS.path(self.namespace, name, "binding"), body=binding)
 
     async def start(self, number: int = 1) -> None:
@@ -196,16 +196,24 @@ class Stage:
         """Wait until the pod is asked to end."""
         await self.until(lambda: self.pods[-1] is None or "deletionTimestamp" in self.pods[-1]["metadata"])
 
+    async def stopped(self) -> None:
+        """Wait until the controller says that the Job is suspended and none of its pods is left."""
+        await self.until(lambda: self.true("Suspended") and self.job is not None and not _pods_left(self.job))
+
     async def gone(self) -> None:
         """Wait until no pod is left."""
         await self.until(lambda: not any(self.pods))
 
 
-def _job_state(job: Object) -> Object:
+def _pods_left(job: Object) -> bool:
     status = job.get("status") or {}
+    return bool(status.get("active") or status.get("terminating"))
+
+
+def _job_state(job: Object) -> Object:
     return {
         "suspend": job["spec"]["suspend"], "conditions": conditions_of(job),
-        "pods left": bool(status.get("active") or status.get("terminating")),
+        "pods left": _pods_left(job),
         "deleted": "deletionTimestamp" in job["metadata"],
     }  # fmt: skip
 

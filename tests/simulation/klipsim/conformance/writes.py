@@ -5,6 +5,7 @@ from __future__ import annotations
 from klipsim.conformance.bodies import (
     ANALYSIS_JOBS,
     ANALYSIS_QUEUES,
+    NODE,
     analysis_job,
     analysis_queue,
     kubernetes_job,
@@ -324,7 +325,7 @@ async def the_end_of_a_pod_is_written_to_its_status(client: Client, namespace: s
     seen = Transcript(namespace)
     await seen.ask("created", client.create(PODS, pod(), namespace))
     binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "pod"},
-               "target": {"apiVersion": "v1", "kind": "Node", "name": "nowhere"}}  # fmt: skip
+               "target": {"apiVersion": "v1", "kind": "Node", "name": NODE}}  # fmt: skip
     path = PODS.path(namespace, "pod", "binding")
     bound = await seen.ask("bound", client.request("POST", path, body=binding))
     assert bound is not None
