@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -150,3 +151,37 @@ def test_a_rolling_restart_leaves_no_gap_and_loses_no_checkpoint(
     assert during < GENEROUS_SECONDS
     restarts = world.kubectl("get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}")
     assert set(restarts.split()) == {"0"}
+
+
+def test_a_frozen_leader_is_succeeded_and_its_container_restarted(
+    group: Replicas, tool: Callable[..., Any], figures: Callable[[str], None]
+) -> None:
+    world, frozen = group.world, group.leader()
+    assert frozen is not None
+    uid = world.kubectl("get", "pod", frozen, "-o", "jsonpath={.metadata.uid}")
+    os.kill(operator_pid(uid), signal.SIGSTOP)
+    began = time.monotonic()
+    world.until(lambda: group.leader() not in (None, frozen), "another leads")
+    led = time.monotonic() - began
+    restarts = ["get", "pod", frozen, "-o", "jsonpath={.status.containerStatuses[0].restartCount}"]
+    deadline = time.monotonic() + 180
+    while world.kubectl(*restarts) != "1":
+        assert time.monotonic() < deadline, "the kubelet does not restart it"
+        time.sleep(1)
+    restarted = time.monotonic() - began
+    tool("kubectl", "-n", NAMESPACE, "wait", f"pod/{frozen}", "--for=condition=Ready", "--timeout=120s")
+    assert group.leader() != frozen, "it stands by"
+    figures(f"frozen leader: another led after {led:.1f} s, the kubelet restarted it after {restarted:.1f} s")
+
+
+def operator_pid(pod_uid: str) -> int:
+    """The operator's process of a pod, as this machine sees it."""
+    wanted = (pod_uid, pod_uid.replace("-", "_"))
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            groups, command = (folder / "cgroup").read_text(), (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"klipstream_operator" in command and any(each in groups for each in wanted):
+            return int(folder.name)
+    raise AssertionError(f"no process of pod {pod_uid}")
