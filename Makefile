@@ -13,7 +13,7 @@ IMAGES ?=
 TAG ?= dev
 export TAG
 ON_KIND := $(filter kind,$(CLUSTER))
-KIND_TESTS := $(if $(ON_KIND),--cluster kind -m "not node or kind")
+KIND_TESTS := $(if $(ON_KIND),--cluster kind -m "(not node or kind) and not sweep")
 # Three at a time: most tests wait for a cluster more than they compute, and each process has an API server of its own.
 # A machine takes one node, so the tests that start one come afterwards, one after the other.
 PYTEST := $(BIN)/pytest -q $(or $(KIND_TESTS),-n 3 -m "not node")

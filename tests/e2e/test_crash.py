@@ -1,0 +1,24 @@
+"""The operator is killed, or frozen beyond its Lease, at every write of a run; nothing is lost and nothing runs twice."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from klipcluster import Running
+from klipsweep.sweep import all_cases, golden_run, stage, sweep
+
+
+@pytest.mark.sweep
+@pytest.mark.timeout(3600)
+async def test_a_crash_at_any_write_breaks_no_promise(
+    audited: Running, custom_resources: None, tmp_path: Path, figures: Callable[[str], None]
+) -> None:
+    async with stage(audited, tmp_path) as shared:
+        golden = await golden_run(shared)
+        findings = await sweep(shared, all_cases(len(golden.writes)), golden, say=print)
+    print(findings.table())
+    figures(findings.last_line())
+    assert findings.violations == []
+    assert len(findings.reached) >= 0.97 * len(findings.outcomes)
+    assert not set(findings.kinds) - set(findings.crashed_at)
