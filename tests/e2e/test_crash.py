@@ -1,6 +1,7 @@
-"""The operator is killed, or frozen beyond its Lease, at every write of a run; nothing is lost and nothing runs twice."""
+"""The operator is killed, or frozen beyond its Lease, at every write of a run: nothing is lost, nothing runs twice."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ async def test_a_crash_at_any_write_breaks_no_promise(
 ) -> None:
     async with stage(audited, tmp_path) as shared:
         golden = await golden_run(shared)
-        findings = await sweep(shared, all_cases(len(golden.writes)), golden, say=print)
+        findings = await sweep(shared, all_cases(len(golden.writes)), golden, say=partial(print, flush=True))
     print(findings.table())
     figures(findings.last_line())
     assert findings.violations == []
