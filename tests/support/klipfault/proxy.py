@@ -62,6 +62,7 @@ class FaultProxy:
         self._interruptions: dict[tuple[int, Moment], Interruption] = {}
         self._session: aiohttp.ClientSession | None = None
         self._runner: web.AppRunner | None = None
+        self._serving: set[asyncio.Task[object]] = set()
         self.rules: list[Rule] = []
         self.record = Record()
         self.server = ""
@@ -72,7 +73,7 @@ class FaultProxy:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
         )
         application = web.Application(client_max_size=LARGEST_BODY_BYTES)
-        application.router.add_route("*", "/{path:.*}", self._serve)
+        application.router.add_route("*", "/{path:.*}", self._tracked)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -84,6 +85,9 @@ class FaultProxy:
     ) -> None:
         assert self._session is not None
         assert self._runner is not None
+        for task in list(self._serving):
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
         await self._session.close()
         await self._runner.cleanup()
 
@@ -105,6 +109,16 @@ class FaultProxy:
         self._interruptions[ordinal, moment] = call
 
     # --- one request -----------------------------------------------------------------------------------------
+
+    async def _tracked(self, request: web.Request) -> web.StreamResponse:
+        """Known while it is served, so that closing the proxy waits for no frozen one."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        try:
+            return await self._serve(request)
+        finally:
+            self._serving.discard(task)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -179,16 +193,9 @@ class FaultProxy:
         self.record.watches[call.resource] += 1
         try:
             await response.prepare(request)
-            passing = asyncio.create_task(_pass_on(events, response))
-            left = asyncio.create_task(_left(request))
-            done, pending = await asyncio.wait({passing, left}, return_when=asyncio.FIRST_COMPLETED)
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
-            if passing in done and passing.exception() is not None:
+            if not await _passed_on_to_the_end(events, response, request):
                 return _cut(request)
-            with contextlib.suppress(ConnectionError):
-                await response.write_eof()
+            await response.write_eof()
         except ConnectionError:
             pass  # the client left
         finally:
@@ -197,6 +204,20 @@ class FaultProxy:
 
     def _injected(self, kind: str) -> None:
         self.record.faults[kind] += 1
+
+
+async def _passed_on_to_the_end(
+    events: AsyncGenerator[bytes], response: web.StreamResponse, request: web.Request
+) -> bool:
+    """Pass events on until they end or the client leaves; False where the API server's connection was lost."""
+    passing, left = (asyncio.create_task(each) for each in (_pass_on(events, response), _left(request)))
+    try:
+        await asyncio.wait({passing, left}, return_when=asyncio.FIRST_COMPLETED)
+        return not passing.done() or passing.exception() is None
+    finally:
+        for task in (passing, left):
+            task.cancel()
+        await asyncio.gather(passing, left, return_exceptions=True)
 
 
 async def _pass_on(events: AsyncGenerator[bytes], response: web.StreamResponse) -> None:

@@ -3,13 +3,15 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from klipfault.calls import Call
+from klipfault.faults import Rule
 from klipfault.proxy import FaultProxy, Moment, Then
 from klipfault.record import Write
 from klipjudge.audit import read_requests
@@ -18,11 +20,11 @@ from klipjudge.judge import judge
 from klipstream_kube import LEASES, NAMESPACES, Client, NotFound
 from klipsweep.audit_slice import cut_out
 from klipsweep.nursery import Nursery
-from klipsweep.replica import Replica
+from klipsweep.replica import SWEEP_SECONDS, Replica
 from klipsweep.users import ANALYSIS_JOBS, Users, insist
 from klipsweep.workers import Workers
 
-DEADLINE_SECONDS = 90.0
+DEADLINE_SECONDS = 180.0
 THAW_AFTER_SECONDS = 0.3
 """How long after its successor began to lead a frozen leader goes on."""
 LEASE_NAME = "klipstream-operator"
@@ -58,6 +60,8 @@ class Outcome:
     violations: list[str] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     """What the first leader wrote before its crash, in order."""
+    faults: Counter[str] = field(default_factory=Counter)
+    """What the first leader's proxy injected."""
     ended_by_themselves: int = 0
     """Processes that ended though nobody killed them, as one that lost its Lease does."""
     posts: int = 0
@@ -81,9 +85,11 @@ def counts(call: Call) -> bool:
     return call.writes and call.resource not in ("leases.coordination.k8s.io", "events", "events.events.k8s.io")
 
 
-async def run_case(stage: Stage, case: Case) -> Outcome:
-    """Run a case to its end and judge it."""
-    namespace = f"crash-{case.ordinal}-{uuid.uuid4().hex[:8]}"
+async def run_case(
+    stage: Stage, case: Case, *, rules: Sequence[Rule] = (), sweep_seconds: float = SWEEP_SECONDS
+) -> Outcome:
+    """Run a case to its end and judge it. The rules are those of the first leader's proxy."""
+    namespace = f"case-{case.ordinal}-{uuid.uuid4().hex[:8]}"
     folder = stage.folder / namespace
     folder.mkdir(parents=True)
     outcome = Outcome(case, folder=folder)
@@ -93,7 +99,7 @@ async def run_case(stage: Stage, case: Case) -> Outcome:
     users = Users(stage.client, namespace)
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            await _play(stage, case, namespace, folder, users, outcome)
+            await _play(_Scene(stage, case, namespace, folder, rules, sweep_seconds), users, outcome)
     except TimeoutError:
         missing = "; ".join(users.missing()) or "a process of the run"
         outcome.violations.append(f"not over after {DEADLINE_SECONDS:.0f} s: {missing}")
@@ -105,18 +111,30 @@ async def run_case(stage: Stage, case: Case) -> Outcome:
     return outcome
 
 
-async def _play(stage: Stage, case: Case, namespace: str, folder: Path, users: Users, outcome: Outcome) -> None:
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    stage: Stage
+    case: Case
+    namespace: str
+    folder: Path
+    rules: Sequence[Rule]
+    sweep_seconds: float
+
+
+async def _play(scene: _Scene, users: Users, outcome: Outcome) -> None:
+    stage, case, namespace = scene.stage, scene.case, scene.namespace
     async with AsyncExitStack() as stack:
         names = ["first"] if case.crash is Crash.RESTART else ["first", "second"]
         replicas = [
             Replica(name, stage.nursery, await stack.enter_async_context(FaultProxy(stage.kubeconfig, counts=counts)),
-                    namespace, folder)
+                    namespace, scene.folder, scene.sweep_seconds)
             for name in names
         ]  # fmt: skip
         leader = replicas[0]
         for replica in replicas:
             stack.push_async_callback(replica.kill)
-        outcome.writes = leader.proxy.record.writes
+        leader.proxy.rules += scene.rules
+        outcome.writes, outcome.faults = leader.proxy.record.writes, leader.proxy.record.faults
         if case.ordinal:
             leader.proxy.interrupt(case.ordinal, case.moment, _crash(stage, case, namespace, replicas, outcome))
         workers = Workers(stage.client, namespace, lambda: [replica.progress_port for replica in replicas])

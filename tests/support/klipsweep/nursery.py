@@ -31,7 +31,8 @@ class Child:
     def send(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens when it has ended."""
         if not self.ended.done():
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # buried, and about to be told
+                os.kill(self.pid, number)
 
 
 class Nursery:

@@ -8,8 +8,8 @@ from klipfake.processes import free_port
 from klipfault.proxy import FaultProxy
 from klipsweep.nursery import Child, Nursery
 
-LEASE_SECONDS = 2
-"""The shortest that the operator takes."""
+LEASE_SECONDS = 4
+"""Twice the shortest that the operator takes: of that, a busy machine lets too many run out."""
 SWEEP_SECONDS = 10
 """Rarely: what a crash left is taken up at the start, and not found by chance."""
 RESTARTS_AT_MOST = 20
@@ -18,7 +18,15 @@ RESTARTS_AT_MOST = 20
 class Replica:
     """A process at a time; a killed one is started again by `start`, one that ended by itself at once."""
 
-    def __init__(self, name: str, nursery: Nursery, proxy: FaultProxy, namespace: str, folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        nursery: Nursery,
+        proxy: FaultProxy,
+        namespace: str,
+        folder: Path,
+        sweep_seconds: float = SWEEP_SECONDS,
+    ) -> None:
         self.name = name
         self.proxy = proxy
         self.ended_by_itself = 0
@@ -34,7 +42,7 @@ class Replica:
             "KLIPSTREAM_NAMESPACES": namespace,
             "KLIPSTREAM_LEASE_NAMESPACE": namespace,
             "KLIPSTREAM_LEASE_SECONDS": str(LEASE_SECONDS),
-            "KLIPSTREAM_SWEEP_SECONDS": str(SWEEP_SECONDS),
+            "KLIPSTREAM_SWEEP_SECONDS": str(sweep_seconds),
             "KLIPSTREAM_EVENTS": "off",
             "KLIPSTREAM_PROGRESS_HOST": "127.0.0.1",
             "KLIPSTREAM_PROGRESS_PORT": str(self.progress_port),
