@@ -117,6 +117,10 @@ test: lint cluster-binaries $(TEST_PACKAGES) ## Everything that CI checks; CLUST
 	$(PYTEST) tests/unit tests/simulation tests/integration $(if $(ON_KIND),tests/e2e)
 	$(if $(ON_NODE),$(ON_NODE) tests/integration tests/e2e)
 
+.PHONY: soak
+soak: cluster-binaries ## Faults on at random for a bounded time: make soak [MINUTES=15]
+	$(BIN)/python -m klipsoak --minutes $(or $(MINUTES),15)
+
 .PHONY: bench
 bench: cluster-binaries ## Benchmarks: make bench [SUITE=admission]
 	$(BIN)/python -m klipbench $(or $(SUITE),admission)
