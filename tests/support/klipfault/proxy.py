@@ -26,6 +26,7 @@ GONE_SECONDS = 0.2
 _PASSED_ON = ("Content-Type", "Date", "Retry-After", "Warning", "Audit-Id")
 _NOT_PASSED_ON = frozenset({
     "host", "connection", "keep-alive", "transfer-encoding", "content-length", "upgrade", "te", "accept-encoding",
+    "user-agent",
 })  # fmt: skip
 
 
