@@ -51,9 +51,9 @@ def step(of: AnalysisJob, reserved: set[int], looks: AttemptView | None = None, 
         ("a pod on a lost node is ended after its time", job(running()), {1},
          view(kube_job(), pod(deleted_at=NOW - timedelta(seconds=301))),
          FailLostPod(pod(deleted_at=NOW - timedelta(seconds=301)))),
-        *((f"how the pod ended is looked for when its Job says first that it is {condition}", job(running(), **spec),
-           {1}, unread(kube_job(conditions={condition: ""}, pods_left=0, suspend=condition == "Suspended")), ReadLive(1))
-          for condition, spec in (("Failed", {}), ("Complete", {}), ("Suspended", {"cancel": True}))),
+        *((f"how the pod ended is looked for when its Job says first that it is {name}", job(running(), cancel=cancel),
+           {1}, unread(kube_job(conditions={name: ""}, pods_left=0, suspend=cancel)), ReadLive(1))
+          for name, cancel in (("Failed", False), ("Complete", False), ("Suspended", True))),
         ("an unaccepted job is not touched", job({"sequence": None, "queueName": None}), set(), None, Wait()),
     ],
 )  # fmt: skip

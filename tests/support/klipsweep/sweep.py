@@ -15,8 +15,8 @@ from klipstream_kube import Client, load_connection
 from klipsweep.case import Case, Crash, Outcome, Stage, run_case
 from klipsweep.nursery import Nursery
 
-AT_ONCE = 6
-"""A case mostly waits: for a Lease to run out, for a retry, for a pod. Six of them keep two cores busy."""
+AT_ONCE = 8
+"""A case mostly waits: for a Lease to run out, for a retry, for a pod. Eight of them keep two cores busy."""
 GOLDEN_RUNS = 3
 TRIES = 3
 """A run that ends before the chosen write is tried again."""
