@@ -12,7 +12,7 @@ from klipsweep.sweep import all_cases, golden_run, stage, sweep
 EVERY = 12
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 async def test_a_crash_at_some_writes_breaks_no_promise(
     audited: Running, custom_resources: None, tmp_path: Path
 ) -> None:
