@@ -13,7 +13,7 @@ IMAGES ?=
 TAG ?= dev
 export TAG
 ON_KIND := $(filter kind,$(CLUSTER))
-KIND_TESTS := $(if $(ON_KIND),--cluster kind -m "not node or kind")
+KIND_TESTS := $(if $(ON_KIND),--cluster kind -m "(not node or kind) and not sweep")
 # Three at a time: most tests wait for a cluster more than they compute, and each process has an API server of its own.
 # A machine takes one node, so the tests that start one come afterwards, one after the other.
 PYTEST := $(BIN)/pytest -q $(or $(KIND_TESTS),-n 3 -m "not node")
@@ -116,6 +116,10 @@ test: lint cluster-binaries $(TEST_PACKAGES) ## Everything that CI checks; CLUST
 	$(BIN)/python -m klipsim --runs 1000
 	$(PYTEST) tests/unit tests/simulation tests/integration $(if $(ON_KIND),tests/e2e)
 	$(if $(ON_NODE),$(ON_NODE) tests/integration tests/e2e)
+
+.PHONY: soak
+soak: cluster-binaries ## Faults on at random for a bounded time: make soak [MINUTES=15]
+	$(BIN)/python -m klipsoak --minutes $(or $(MINUTES),15)
 
 .PHONY: bench
 bench: cluster-binaries ## Benchmarks: make bench [SUITE=admission]

@@ -34,6 +34,24 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[Running]:
         cluster.down()
 
 
+@pytest.fixture(scope="session")
+def audited(request: pytest.FixtureRequest, control_plane: Running) -> Iterator[Running]:
+    """A control plane that writes an audit log: the shared one, or one of its own where that is kind's."""
+    if control_plane.audit_log is not None:
+        yield control_plane
+        return
+    cluster = Cluster(f"audited-{os.getpid()}")
+    try:
+        running = cluster.up(control_plane_only=True, audit=True)
+        kubectl = [str(tools_folder() / "kubectl"), "--kubeconfig", str(running.kubeconfig)]
+        crds = ["-f", str(ROOT / "crds")]
+        subprocess.run([*kubectl, "apply", *crds], check=True)
+        subprocess.run([*kubectl, "wait", "--for=condition=Established", *crds, "--timeout=30s"], check=True)
+        yield running
+    finally:
+        cluster.down()
+
+
 def _in_kind(request: pytest.FixtureRequest) -> Running:
     """pytest-kind's cluster without its scheduler, since the fake kubelet plays the pods; it writes no audit log."""
     options = request.config.option

@@ -10,12 +10,18 @@ from klipstream_api import AnalysisJob, Phase
 from klipstream_operator import statuses
 from klipstream_operator.failures import classify
 from klipstream_operator.lifecycle import FailLostPod, Launch, ReadLive, Step, Suspend, Wait, WriteStatus, next_step
+from klipstream_operator.store import Store
 from klipstream_operator.transitions import Transition
-from klipstream_operator.workload import AttemptView, Termination
+from klipstream_operator.workload import AttemptView, JobView, Termination
 
 
 def seen(view_of: AttemptView | None = None, attempt: int = 1) -> Any:
     return lambda asked: view_of if view_of is not None and asked == attempt else AttemptView()
+
+
+def unread(job_view: JobView) -> AttemptView:
+    """A Job whose pods were not asked for yet."""
+    return AttemptView(job=job_view)
 
 
 def step(of: AnalysisJob, reserved: set[int], looks: AttemptView | None = None, attempt: int = 1) -> Step:
@@ -45,6 +51,9 @@ def step(of: AnalysisJob, reserved: set[int], looks: AttemptView | None = None, 
         ("a pod on a lost node is ended after its time", job(running()), {1},
          view(kube_job(), pod(deleted_at=NOW - timedelta(seconds=301))),
          FailLostPod(pod(deleted_at=NOW - timedelta(seconds=301)))),
+        *((f"how the pod ended is looked for when its Job says first that it is {name}", job(running(), cancel=cancel),
+           {1}, unread(kube_job(conditions={name: ""}, pods_left=0, suspend=cancel)), ReadLive(1))
+          for name, cancel in (("Failed", False), ("Complete", False), ("Suspended", True))),
         ("an unaccepted job is not touched", job({"sequence": None, "queueName": None}), set(), None, Wait()),
     ],
 )  # fmt: skip
@@ -142,3 +151,14 @@ def test_an_attempt_that_ends_before_it_counts_as_running_had_a_node_all_the_sam
     decided = step(job(running("Starting", conditions=[NO_ROOM])), {1}, view(kube_job(), ended(code)))
     assert isinstance(decided, WriteStatus)
     assert {c.status for c in decided.status.conditions if c.type == "CapacityAvailable"} == {"True"}
+
+
+def test_a_resumed_attempts_pods_are_asked_for_again() -> None:
+    """That a suspended Job had no pod says nothing of the one that it makes when it goes on."""
+    store = Store(lambda _: None, lambda _: None, lambda: None)
+    store.put_workload(SUSPENDED)
+    store.mark_without_pods((UID, 1))
+    assert not store.attempt((UID, 1)).end_unseen
+    store.put_workload(kube_job(resource_version=4))
+    store.put_workload(kube_job(resource_version=5, pods_left=0, conditions={"Failed": "BackoffLimitExceeded"}))
+    assert store.attempt((UID, 1)).end_unseen

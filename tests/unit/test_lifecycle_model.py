@@ -254,6 +254,8 @@ class Cluster:
         kube = self.jobs.get(attempt)
         if kube is None:
             self.store.mark_gone((UID, attempt))
+        elif kube.condition and not kube.pods:
+            self.store.mark_without_pods((UID, attempt))
 
     @property
     def settled(self) -> bool:

@@ -76,7 +76,7 @@ class FenceOff:
 
 @dataclass(frozen=True, slots=True)
 class ReadLive:
-    """Ask the API server for the attempt's Job and pods before believing that they are gone."""
+    """Ask the API server for the attempt's Job and pods before believing that they are gone, or were never there."""
 
     attempt: int
 
@@ -225,10 +225,10 @@ def _follow(
     """An attempt is under way: see it start, run and end."""
     status = job.status
     stop = status.stop if status.stop is not None and status.stop.attempt == status.attempt else None
+    if view.end_unseen or (view.job is None and not view.live_pods and not view.over):
+        return ReadLive(status.attempt)
     if view.over:
         return _settle(job, queue, reserved, view, stop, progress, now)
-    if view.job is None and not view.live_pods:
-        return ReadLive(status.attempt)
     waits: list[datetime] = []
     if view.job is not None and not view.job.suspend:
         verdict = _end(job, queue, view, stop, progress, now)

@@ -1,5 +1,6 @@
 """What is shown of the operator's work: metrics and events, told of each write after it happened."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -30,6 +31,7 @@ class Observability:
         self.gauge("leading", "1 while this replica leads.", lambda: float(self.leading_since is not None))
         self.gauge("leading_since_timestamp_seconds", "When it took over; 0 while it does not lead.",
                    lambda: self.leading_since or 0.0)  # fmt: skip
+        self.gauge("tasks", "Tasks of the event loop.", lambda: float(len(asyncio.all_tasks())))
         self.gauge("unaccepted_jobs", "AnalysisJobs that no queue has taken yet.", lambda: float(len(store.unaccepted)))
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:

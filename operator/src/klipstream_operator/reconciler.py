@@ -242,6 +242,8 @@ class Reconciler:
                 self.store.put_workload(pod)
         if found.job is not None:
             self.store.put_workload(found.job)
+            if found.job.over and not found.pods:
+                self.store.mark_without_pods((uid, attempt))
         elif not found.live_pods:
             self.store.mark_gone((uid, attempt))
 

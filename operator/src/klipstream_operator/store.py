@@ -265,6 +265,7 @@ class Store:
             if old is not None and old.resource_version >= view.resource_version:
                 return
             attempt.job, attempt.job_gone = view, False
+            attempt.pods_gone = attempt.pods_gone and view.over  # one that goes on makes another pod
         else:
             old = attempt.pods.get(view.uid)
             if old is not None and old.resource_version >= view.resource_version:
@@ -311,6 +312,11 @@ class Store:
         attempt.job_gone = True
         attempt.job = None
         attempt.pods = {uid: pod for uid, pod in attempt.pods.items() if pod.ended}
+        self._attempt_changed(key)
+
+    def mark_without_pods(self, key: AttemptKey) -> None:
+        """A live read found no pod of a Job that was over when the pods were asked for."""
+        self.attempts.setdefault(key, AttemptView()).pods_gone = True
         self._attempt_changed(key)
 
     def _attempt_changed(self, key: AttemptKey) -> None:

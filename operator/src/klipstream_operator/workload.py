@@ -119,6 +119,11 @@ class JobView:
         """Suspended, and the controller says that none of its pods is left."""
         return self.suspend and "Suspended" in self.conditions and self.pods_left == 0
 
+    @property
+    def over(self) -> bool:
+        """By its controller's word, none of its pods is live, and none will come while its spec stays as it is."""
+        return self.complete or self.failed or self.suspended
+
 
 @dataclass(slots=True)
 class AttemptView:
@@ -128,6 +133,8 @@ class AttemptView:
     pods: dict[str, PodView] = field(default_factory=dict)
     job_gone: bool = False
     """A live read found neither the Job nor a pod of it that is not terminal."""
+    pods_gone: bool = False
+    """A live read found no pod of its Job, which was over already."""
 
     @property
     def live_pods(self) -> list[PodView]:
@@ -148,7 +155,12 @@ class AttemptView:
             return False
         if self.ended_pod is not None or self.job_gone:
             return True
-        return self.job is not None and (self.job.complete or self.job.failed or self.job.suspended)
+        return self.job is not None and self.job.over
+
+    @property
+    def end_unseen(self) -> bool:
+        """Over by what its Job says, while how its pod ended may be on its way: pods and Jobs come by two watches."""
+        return self.over and self.ended_pod is None and not self.job_gone and not self.pods_gone
 
     @property
     def never_ran(self) -> bool:

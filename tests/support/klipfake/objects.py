@@ -56,7 +56,8 @@ def queue(status: dict[str, Any] | None = None, **spec: Any) -> AnalysisQueue:
 
 
 def view(job_view: JobView | None = None, *pods: PodView, gone: bool = False) -> AttemptView:
-    return AttemptView(job=job_view, pods={each.uid: each for each in pods}, job_gone=gone)
+    """What is known of an attempt. That there is no pod was read live, where none is given."""
+    return AttemptView(job=job_view, pods={each.uid: each for each in pods}, job_gone=gone, pods_gone=not pods)
 
 
 def ended(code: int, reason: str = "Error", **changes: Any) -> PodView:
