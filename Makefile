@@ -17,7 +17,7 @@ KIND_TESTS := $(if $(ON_KIND),--cluster kind -m "(not node or kind) and not swee
 # Three at a time: most tests wait for a cluster more than they compute, and each process has an API server of its own.
 # A machine takes one node, so the tests that start one come afterwards, one after the other.
 PYTEST := $(BIN)/pytest -q $(or $(KIND_TESTS),-n 3 -m "not node")
-ON_NODE := $(if $(ON_KIND),,$(BIN)/pytest -q -m node)
+ON_NODE := $(if $(ON_KIND),,$(BIN)/pytest -q -m "node and not sweep")
 TEST_PACKAGES := $(VENV)/installed $(if $(ON_KIND),$(VENV)/kind)
 export PYTHONDONTWRITEBYTECODE := 1
 

@@ -19,7 +19,7 @@ from klipfake.processes import Operator
 from klipfake.replicas import Replicas
 from klipfake.world import World, job
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.node, pytest.mark.sweep, pytest.mark.timeout(1200)]
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "klipstream"
 IMAGE = "localhost/klipstream-operator:dev"

@@ -30,7 +30,7 @@ runs = []
 for seed in {SEEDS}:
     scenario, result = Scenario.of(seed), simulate(seed)
     runs.append({{"digest": result.digest, "violations": result.violations, "jobs": result.jobs,
-                 "writes": result.writes, "faults": result.hit.total(), "replicas": scenario.replicas,
+                 "writes": result.all_writes, "faults": result.hit.total(), "replicas": scenario.replicas,
                  "queues": len(scenario.plan.queues), "checked": result.checked}})
 print(json.dumps(runs))
 """

@@ -88,7 +88,10 @@ def _many(seeds: range, processes: int) -> int:
         f" {totals['writes'] / runs:.0f} writes, {hits.total() / runs:.1f} faults, {totals['seconds'] / runs:.0f} s"
         " of simulated time"
     )
-    print(f"each run had at least {least.jobs} jobs, {least.writes} writes of operators and {least.faults} faults")
+    print(
+        f"each run had at least {least.jobs} jobs, {least.all_writes} writes ({least.writes} by operators) and"
+        f" {least.faults} faults"
+    )
     broken = sum(len(result.violations) for result in failed)
     print(f"simulate: {runs} runs, {hits.total()} faults injected, {broken} violations")
     return 1 if broken or (unhit and runs >= RUNS_FOR_COVERAGE) else 0
@@ -100,11 +103,15 @@ class _Least:
 
     jobs: int = 10**9
     writes: int = 10**9
+    all_writes: int = 10**9
     faults: int = 10**9
 
     def down_to(self, result: Result) -> _Least:
         return _Least(
-            min(self.jobs, result.jobs), min(self.writes, result.writes), min(self.faults, result.hit.total())
+            min(self.jobs, result.jobs),
+            min(self.writes, result.writes),
+            min(self.all_writes, result.all_writes),
+            min(self.faults, result.hit.total()),
         )
 
 

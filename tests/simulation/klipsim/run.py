@@ -54,7 +54,9 @@ class Result:
     """Faults carried out, by row and kind."""
     transitions: Counter[str] = field(default_factory=Counter)
     writes: int = 0
-    """By the operator."""
+    """By operators."""
+    all_writes: int = 0
+    """By whomever."""
     jobs: int = 0
     seconds: float = 0.0
     """Simulated."""
@@ -267,6 +269,7 @@ class _World:
         result, history = self.result, self.server.history
         result.hit, result.history = self.injector.hit, history
         result.seconds = self.loop.time()
+        result.all_writes = len(history)
         result.jobs = len(self.users.submitted)
         result.writes = sum(1 for request in history if request.agent.startswith(OPERATOR))
         result.violations += self.bugs
