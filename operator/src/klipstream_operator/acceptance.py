@@ -125,10 +125,13 @@ class Acceptance:
         async def write(job: AnalysisJob, status: AnalysisJobStatus) -> None:
             async with limit:
                 try:
-                    await self.writer.write(job, status, transition_of(status))
+                    written = await self.writer.write(job, status, transition_of(status))
                 except (ApiError, Unreachable) as error:
                     log.warning("AnalysisJob %s/%s: acceptance is tried again: %s",
                                 job.metadata.namespace, job.metadata.name, error, extra=job_fields(job))  # fmt: skip
+                    written = False
+                # A job that somebody changed comes up by itself. One that is as it was does not: the request was lost.
+                if not written and job.uid in self.store.unaccepted:
                     asyncio.get_running_loop().call_later(RETRY_SECONDS, self.wanted.set)
 
         decided = [(job, decide(job, self.store, waiting, now)) for job in batch]

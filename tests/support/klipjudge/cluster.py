@@ -63,6 +63,8 @@ class Job:
     accepted: Request | None = None
     """The write that accepted it first."""
     first_sequence: int = 0
+    changed_unseen: bool = False
+    """Somebody changed it before it had its place, so late that the operator cannot have been looking."""
     burnt: int = 0
     """Attempts since the last replay that ended in a way that burns a retry."""
     holds: int = 0

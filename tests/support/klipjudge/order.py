@@ -77,6 +77,9 @@ class Order:
         """A write to an AnalysisJob: its sequence."""
         now = job.now
         if now.sequence is None:
+            late = request.received >= job.created_completed + self.terms.seen_seconds
+            if before is not None and late and not self.terms.by_operator(request.agent):
+                job.changed_unseen = True
             if before is not None and before.sequence is not None:
                 self.verdict.broken("sequence", request, f"{job.name} lost its sequence")
             return
@@ -111,13 +114,15 @@ class Order:
     def _check_overtaken(self, earlier: list[Job], job: Job) -> None:
         """A job has a lower sequence than some that were created before it.
 
-        Created before means by timestamp and by revision, since concurrent creations can differ in these; and the
-        earlier one must have been there to be seen when the later one was accepted.
+        One that was changed while nobody looked takes its place from then. Created before means by timestamp and by
+        revision, since concurrent creations can differ in these; and the earlier one must have been there to be seen
+        when the later one was accepted.
         """
         assert job.accepted is not None
         for other in earlier:
             seen = other.created_completed + self.terms.seen_seconds <= job.accepted.received
-            if other.first_sequence > job.first_sequence and other.created_at <= job.created_at and seen:
+            before = other.created_at <= job.created_at and not other.changed_unseen
+            if other.first_sequence > job.first_sequence and before and seen:
                 message = (
                     f"{other.name} was created before {job.name} (revisions {other.created_revision} and"
                     f" {job.created_revision}), but comes after it (sequences {other.first_sequence} and"
