@@ -45,7 +45,8 @@ HELD = running(stop={"attempt": 1, "reason": "Stalled", "at": EARLIER}, effectiv
 NO_NODE = running("Queued", effectivePriority="HIGH")
 DEAD = {
     "phase": "Failed", "attempt": 2, "retries": 1, "infrastructureLosses": 1, "finishedAt": EARLIER,
-    "announcedAt": EARLIER, "failureFingerprint": "f", "conditions": [cond("Finished", "True"), cond("DeadLettered", "True")],
+    "announcedAt": EARLIER, "failureFingerprint": "f",
+    "conditions": [cond("Finished", "True"), cond("DeadLettered", "True")],
 }  # fmt: skip
 WITH_RESULTS = queue(results={"url": "s3://bucket/x/"})
 BEGUN = {"attempt": 1, "jobName": f"{UID}-a1", "jobUID": "j1", "startedAt": T}
@@ -97,7 +98,8 @@ def failed_attempt(failure: Failure) -> dict[str, Any]:
         ("a stop is written down before it is done", job(running()),
          lambda of: statuses.stopping(of, stop(StopReason.START_FAILED), NOW),
          {"stop": stop(StopReason.START_FAILED).to_wire()}),
-        ("a stall shows as a condition", job(running()), lambda of: statuses.stopping(of, stop(StopReason.STALLED), NOW),
+        ("a stall shows as a condition", job(running()),
+         lambda of: statuses.stopping(of, stop(StopReason.STALLED), NOW),
          {"stop": stop(StopReason.STALLED).to_wire(), "conditions": {"Stalled": ("True", "Stalled", T)}}),
         ("so does what was cleared as stuck", job(running()),
          lambda of: statuses.stopping(of, stop(StopReason.CLEARED_AS_STUCK), NOW),

@@ -21,7 +21,9 @@ _SENTENCE = re.compile(r"\w[\w,.;:)']* \(?\w")
 _QUOTES = ('"""', "'''")
 
 
-def stage(source: Path, workspace: Path, packages: list[Path], tests: list[str], others: list[str], settings: str) -> bool:
+def stage(
+    source: Path, workspace: Path, packages: list[Path], tests: list[str], others: list[str], settings: str
+) -> bool:
     """Bring the workspace up to date; True where tests changed. What did not change keeps its time of change."""
     (workspace / "src").mkdir(parents=True, exist_ok=True)
     for package in packages:
