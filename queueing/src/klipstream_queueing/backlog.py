@@ -29,9 +29,6 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __contains__(self, uid: object) -> bool:
-        return uid in self._entries
-
     def put(self, rank: Rank, lane: str = DEFAULT_LANE) -> bool:
         """Add a job, or move it to its new place; False when it is there already."""
         if self._entries.get(rank.uid) == (rank, lane):
@@ -51,15 +48,6 @@ class Backlog:
         """The job that starts next among those of the open lanes, and its lane; None where none waits."""
         heads = [(head, lane) for lane in list(self._heaps) if (head := self._head(lane)) is not None and is_open(lane)]
         return min(heads, default=None)
-
-    def pop_first(self, count: int, is_open: Callable[[str], bool] = every_lane) -> list[Rank]:
-        """Take out up to `count` jobs of the open lanes, first one first."""
-        taken: list[Rank] = []
-        while len(taken) < count and (found := self.peek(is_open)) is not None:
-            rank, _ = found
-            self.remove(rank.uid)
-            taken.append(rank)
-        return taken
 
     def _head(self, lane: str) -> Rank | None:
         """The first rank of a lane that is not stale; an empty lane is dropped."""

@@ -5,9 +5,10 @@ each file is rewritten without a change of behaviour, for two reasons:
 
 - mutmut leaves every decorated function alone, and much of what is decided stands in properties. They become plain
   methods with `name = property(method)` behind them, so they are mutated like everything else.
-- The text of a message is for people and no behaviour. A sentence, that is a plain literal in which two words
-  are parted by a blank, becomes a triple-quoted one, whose text mutmut leaves alone. Reasons, condition types, keys,
-  patterns (raw literals) and separators have no such blank and stay; that a message is given at all does too.
+- The text of a message is for people and no behaviour. A sentence, that is a plain literal in which a blank parts two
+  words or comes before the first one, becomes a triple-quoted one, whose text mutmut leaves alone. Reasons, condition
+  types, keys, patterns (raw literals) and separators have no such blank and stay; that a message is given at all does
+  too.
 """
 
 import ast
@@ -17,7 +18,7 @@ import shutil
 import tokenize
 from pathlib import Path
 
-_SENTENCE = re.compile(r"\w[\w,.;:)']* \(?\w")
+_SENTENCE = re.compile(r"^[\"'] \(?\w|\w[\w,.;:)']* \(?\w")
 _QUOTES = ('"""', "'''")
 
 
