@@ -1,5 +1,6 @@
 """When the operator ends an attempt by itself, one row a case."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from klipfake.objects import NOW, job, kube_job, pod, queue, running, view
 from klipstream_api import FailureClass, Progress, Stop, StopReason
 from klipstream_operator import stops
+from klipstream_operator.limits import spec_of
 from klipstream_operator.workload import Waiting
 
 NO_ROOM = "0/3 nodes are available: 1 Insufficient cpu, 2 Insufficient memory. preemption: 0/3 nodes are available."
@@ -79,6 +81,93 @@ def test_the_message_says_what_is_missing_and_what_the_scheduler_said() -> None:
     stop = stops.judge(job(running("Starting")), queue(), view(kube_job(), unschedulable(-30)), None, NOW).stop
     assert stop is not None
     assert stop.message.startswith("No node has room (missing: cpu, memory): 0/3 nodes are available")
+    assert (stop.attempt, stop.reason, stop.detail, stop.at) == (1, StopReason.UNSCHEDULABLE, "Unschedulable", NOW)
+    unknown = replace(unschedulable(-30), unschedulable="It is full.")
+    stop = stops.judge(job(running("Starting")), queue(), view(kube_job(), unknown), None, NOW).stop
+    assert stop is not None
+    assert stop.message == "No node has room: It is full."
+
+
+def test_a_stop_for_a_start_names_the_kubelets_word_and_what_it_said() -> None:
+    stop = stops.judge(
+        job(running("Starting")), queue(), view(kube_job(), waiting("ErrImagePull", -300)), None, NOW
+    ).stop
+    assert stop is not None
+    assert (stop.attempt, stop.detail, stop.at) == (1, "ErrImagePull", NOW)
+    assert "no such image" in stop.message
+
+
+def test_a_stop_for_a_stall_says_how_long_was_waited() -> None:
+    looks = view(kube_job(), pod(running_since=at(-60)))
+    stop = stops.judge(job(running()), queue(**STALLS), looks, None, NOW).stop
+    assert stop is not None
+    assert (stop.attempt, stop.reason, stop.detail, stop.at) == (1, StopReason.STALLED, "", NOW)
+    assert "for 60 s" in stop.message
+    cleared = stops.judge(
+        job(running(**OLD)), queue(CLEARED), view(kube_job(), pod(running_since=None)), None, NOW
+    ).stop
+    assert cleared is not None
+    assert (cleared.at, cleared.message != "", len(cleared.message) < 1024) == (NOW, True, True)
+
+
+def test_long_words_are_cut_to_what_the_api_server_takes() -> None:
+    long = replace(unschedulable(-30), unschedulable="m" * 3000)
+    stop = stops.judge(job(running("Starting")), queue(), view(kube_job(), long), None, NOW).stop
+    assert stop is not None
+    assert len(stop.message) == 1024
+    waits = waiting("E" * 300, -300)
+    stop = stops.judge(job(running("Starting")), queue(), view(kube_job(), waits), None, NOW).stop
+    assert stop is not None
+    assert stop.detail == "E" * 128
+
+
+def test_the_first_moment_to_look_again_counts() -> None:
+    both = queue(**STALLS)
+    looks = view(kube_job(), pod(running_since=at(-20)), replace(unschedulable(-10), uid="p2"))
+    assert stops.judge(job(running()), both, looks, None, NOW).look_again == at(20)
+    looks = view(kube_job(), pod(running_since=at(-50)), replace(unschedulable(-10), uid="p2"))
+    assert stops.judge(job(running()), both, looks, None, NOW).look_again == at(10)
+
+
+def test_a_pod_that_goes_already_is_not_judged() -> None:
+    for of in (unschedulable(-99), waiting("InvalidImageName", -99)):
+        looks = view(kube_job(), replace(of, deleted_at=at(30)))
+        assert stops.judge(job(running("Starting")), queue(), looks, None, NOW) == stops.Verdict()
+        looks = view(kube_job(), replace(of, deleted_at=at(30)), replace(of, uid="p2"))
+        assert stops.judge(job(running("Starting")), queue(), looks, None, NOW).stop is not None, "the next one is"
+
+
+def test_a_stop_comes_before_a_moment_to_look_again() -> None:
+    looks = view(kube_job(), unschedulable(0), replace(waiting("InvalidImageName", 0), uid="p2"))
+    stop = stops.judge(job(running("Starting")), queue(), looks, None, NOW).stop
+    assert stop is not None
+    assert stop.reason is StopReason.START_FAILED
+
+
+def test_an_attempt_that_nobody_knows_a_sign_of_is_not_stuck() -> None:
+    unknown = job(running(startedAt=None))
+    looks = view(kube_job(), pod(running_since=None))
+    assert stops.last_sign(unknown, looks, None) is None
+    assert not stops.is_stuck(unknown, queue(), looks, None, at(99_999))
+    assert stops.judge(unknown, queue(**STALLS), looks, None, at(99_999)) == stops.Verdict()
+
+
+def test_the_latest_sign_counts() -> None:
+    written = progress(-7).to_wire()
+    looks = view(kube_job(), pod(running_since=at(-9)))
+    assert stops.last_sign(job(running()), looks, None) == at(-9)
+    assert stops.last_sign(job(running(progress=written)), looks, None) == at(-7)
+    assert stops.last_sign(job(running(progress=written)), looks, progress(-5)) == at(-5)
+    earlier = progress(-5).model_copy(update={"attempt": 7})
+    assert stops.last_sign(job(running(progress=written)), looks, earlier) == at(-7)
+    assert stops.last_sign(job(running(startedAt=at(-3).isoformat())), looks, None) == at(-3)
+
+
+def test_only_a_stop_for_want_of_a_node_gives_its_slot_back_and_only_its_own() -> None:
+    given = Stop(attempt=1, reason=StopReason.UNSCHEDULABLE, at=NOW)
+    assert stops.gives_back(given, 1)
+    assert not stops.gives_back(given, 2)
+    assert not stops.gives_back(given.model_copy(update={"reason": StopReason.STALLED}), 1)
 
 
 @pytest.mark.parametrize(
@@ -87,16 +176,20 @@ def test_the_message_says_what_is_missing_and_what_the_scheduler_said() -> None:
         ("a worker that posts progress is told", progress(-1), 10, True),
         ("one that never posted is ended at once", None, 10, False),
         ("and so is any without a grace", progress(-1), 0, False),
+        ("a cancel of a queue that is gone has the default grace", progress(-1), None, True),
         ("progress of an earlier attempt does not count", Progress(attempt=7, percentage=1, stage="s", updated_at=NOW),
          10, False),
     ],
 )  # fmt: skip
-def test_cancel(rule: str, posted: Progress | None, grace: int, expected: bool) -> None:
-    the_queue = queue(cancelGraceSeconds=grace)
-    stop = stops.cancel(job(running(), cancel=True), the_queue, posted, NOW)
-    assert (stop is not None) == expected, rule
-    if stop is not None:
-        assert stops.suspend_at(stop, the_queue) == at(grace)
+def test_cancel(rule: str, posted: Progress | None, grace: int | None, expected: bool) -> None:
+    the_queue = queue(cancelGraceSeconds=grace) if grace is not None else None
+    written = {} if posted is None else {"progress": posted.to_wire()}
+    for of, latest in ((job(running(), cancel=True), posted), (job(running(**written), cancel=True), None)):
+        stop = stops.cancel(of, the_queue, latest, NOW)
+        assert (stop is not None) == expected, rule
+        if stop is not None:
+            assert stops.suspend_at(stop, the_queue) == at(spec_of(the_queue).cancel_grace_seconds)
+            assert (stop.attempt, stop.reason, stop.at) == (1, StopReason.CANCEL, NOW)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +206,8 @@ def test_cancel(rule: str, posted: Progress | None, grace: int, expected: bool) 
 def test_what_a_stop_counts_as(reason: StopReason, detail: str, expected: FailureClass | None) -> None:
     failure = stops.failure_of(Stop(attempt=1, reason=reason, detail=detail, message="m", at=NOW))
     assert (failure.failure_class if failure is not None else None) == expected
+    if failure is not None:
+        assert (failure.reason, failure.message) == (detail if reason is StopReason.START_FAILED else reason.value, "m")
 
 
 def test_a_stop_other_than_a_cancel_has_no_grace() -> None:
