@@ -41,6 +41,10 @@ $(VENV)/kind: requirements/kind.txt $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/kind.txt
 	@touch $@
 
+$(VENV)/mutation: requirements/mutation.txt $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/mutation.txt
+	@touch $@
+
 .PHONY: lock
 lock: venv ## Lock the dependencies again (requirements/*.txt)
 	hack/lock.sh $(BIN)/uv
@@ -120,6 +124,10 @@ test: lint cluster-binaries $(TEST_PACKAGES) ## Everything that CI checks; CLUST
 .PHONY: soak
 soak: cluster-binaries ## Faults on at random for a bounded time: make soak [MINUTES=15]
 	$(BIN)/python -m klipsoak --minutes $(or $(MINUTES),15)
+
+.PHONY: mutants
+mutants: $(VENV)/mutation ## Mutants of the pure modules that the quick tests kill: make mutants [MODULE=name] [MINUTES=45]
+	$(BIN)/python -m klipmutants $(MODULE) --minutes $(or $(MINUTES),45)
 
 .PHONY: bench
 bench: cluster-binaries ## Benchmarks: make bench [SUITE=admission]

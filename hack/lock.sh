@@ -13,3 +13,4 @@ lock operator --extra operator
 lock pipeline --extra pipeline
 # Installed on top of dev, so of the same versions.
 lock kind --extra kind --constraint requirements/dev.txt
+lock mutation --extra mutation --constraint requirements/dev.txt

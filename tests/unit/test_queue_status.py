@@ -327,6 +327,11 @@ def test_replays_go_on_and_a_new_one_joins_them() -> None:
     store = knowing(of, named("u1", job({"phase": "Succeeded", "observedReplay": 1})))
     (replay,) = fold(of, store).replays
     assert replay.state.value == "Releasing"
+    letter = {"phase": "Failed", "failureFingerprint": "f", "finishedAt": at(-9),
+              "conditions": [{"type": "DeadLettered", "status": "True"}]}  # fmt: skip
+    releasing = queue({"replays": [REPLAY | {"state": "Releasing", "jobs": 3}]})
+    (left,) = fold(releasing, knowing(releasing, named("u2", job(letter)))).replays
+    assert (left.state.value, left.released) == ("Releasing", 1)
     new = replay.model_copy(update={"fingerprint": "g"})
     assert [each.fingerprint for each in fold(of, store, asked=Answer({}, new)).replays] == ["f", "g"]
 

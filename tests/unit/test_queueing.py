@@ -301,6 +301,9 @@ def deleted(of: AnalysisQueue) -> AnalysisQueue:
         (job("URGENT"), [queue("zz", accepts={"priorities": ["URGENT"]}), URGENT_ONLY], "express"),
         (job(), [deleted(DEFAULT), OTHER], "other"),
         (job(queueName="named"), [], "named"),
+        (job(), [queue("asks-for-nothing", accepts={})], None),
+        (job("URGENT", type="film"), [FILMS, URGENT_ONLY], "express"),
+        (job("URGENT", type="film"), [queue("all-films", accepts={"types": ["film"]}), URGENT_ONLY], "all-films"),
         (job(), [], None),
     ],
 )

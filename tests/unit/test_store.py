@@ -249,7 +249,7 @@ def test_the_jobs_of_a_queue_are_those_that_it_accepted() -> None:
 
 
 def test_a_deleted_queue_lets_go_of_its_reservations_and_a_new_one_of_its_name_is_kept() -> None:
-    noted = knowing(job(), queues=(holding(1),))
+    noted = knowing(job(notBefore="2026-01-02T03:04:05Z"), queues=(holding(1),))
     noted.store.refused_templates[KEY] = (1, "bad")
     noted.store.remove_queue(KEY, "an earlier one", NOW)
     assert (noted.told(), set(noted.store.queues)) == (([], [], 0), {KEY})
@@ -360,6 +360,7 @@ def test_what_is_known_of_a_deleted_job_goes_with_its_last_reservation() -> None
 
     assert set(released(ended(0)).attempts) == {("u2", 1)}
     assert released(ended(0)).deleted == set()
+    assert released(ended(0)).pod("p1") is None
     assert set(released(pod()).attempts) == {(UID, 1), ("u2", 1)}, "but not what runs"
     assert set(released(kube_job()).attempts) == {(UID, 1), ("u2", 1)}, "nor a Job that may still make a pod"
     assert set(released(ended(0), known=True).attempts) == {(UID, 1), ("u2", 1)}
