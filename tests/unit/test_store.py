@@ -311,6 +311,13 @@ def test_what_runs_is_found_by_attempt_and_by_its_own_uid() -> None:
     assert (store.pod("p2"), store.pod("j1"), store.pod("unknown")) == (pod(uid="p2", attempt=2), None, None)
 
 
+def test_what_is_known_as_there() -> None:
+    store = knowing(workloads=(kube_job(), pod(), ended(0, uid="p2"))).store
+    known = [kube_job(), kube_job(uid="j2"), kube_job(attempt=2), pod(), pod(uid="p3"), pod(uid="p2"), pod(attempt=2)]
+    assert [store.knows(each) for each in known] == [True, False, False, True, False, False, False]
+    assert not knowing(workloads=(pod(),)).store.knows(kube_job()), "a pod does not make its Job known"
+
+
 def test_the_end_of_a_pod_is_remembered_after_it_is_deleted() -> None:
     noted = knowing(job(running()), queues=(holding(1),), workloads=(kube_job(), pod(), ended(0, uid="p2")))
     store = noted.store
