@@ -25,10 +25,9 @@ TESTS = [
         f"tests/unit/test_{name}.py"
         for name in (
             "administration", "bounds", "capacity", "dead_letters", "events", "failures", "jobs", "latest_progress",
-            "lifecycle", "lifecycle_model", "lifecycle_writes", "limits", "metrics", "operations_policy", "patches", "queue_status",
-            "queueing",
-            "recordings", "retention", "start_problems", "status_diff", "status_writer", "statuses", "stops", "store",
-            "transitions", "workload",
+            "lifecycle", "lifecycle_model", "lifecycle_writes", "limits", "metrics", "operations_policy", "patches",
+            "queue_status", "queueing", "recordings", "retention", "start_problems", "status_diff", "status_writer",
+            "statuses", "stops", "store", "transitions", "workload",
         )
     ),
     "tests/unit/recordings/*",
