@@ -50,7 +50,7 @@ def test_a_group_shows_one_of_its_letters() -> None:
 
 def test_the_twenty_largest_groups_are_shown_and_no_empty_one() -> None:
     jobs = {str(n): letter(str(n)) for n in range(30)}
-    dead = {f"f{n:02}": {str(n)} for n in range(30)} | {"large": {"1", "2"}, "empty": set()}
+    dead = {f"f{n:02}": {str(n)} for n in reversed(range(30))} | {"large": {"1", "2"}, "empty": set()}
     assert [group.fingerprint for group in groups(dead, jobs)] == ["large", *(f"f{n:02}" for n in range(19))]
     assert groups({"empty": set()}, jobs) == ()
 
@@ -73,7 +73,7 @@ def test_the_canary_is_asked_for_a_replay_that_it_has_not_seen(asked: int, obser
 
 
 def test_of_two_that_are_as_old_the_first_by_uid_is_the_canary() -> None:
-    dead, jobs = letters(letter("2", {"sequence": None}), letter("1", {"sequence": None}), letter("3", {"sequence": 1}))
+    dead, jobs = letters(letter("2", {"sequence": None}), letter("1", {"sequence": None}), letter("0", {"sequence": 1}))
     begun, _ = begin(queue(), "f", dead, jobs, NOW)
     assert begun is not None
     assert begun.canary == "job-1"
@@ -82,8 +82,9 @@ def test_of_two_that_are_as_old_the_first_by_uid_is_the_canary() -> None:
 def test_who_asks_for_an_unknown_group_is_told_the_known_ones() -> None:
     dead = {f"f{n}": {"1"} for n in range(9, 0, -1)}
     jobs = {"1": letter("1")}
-    for request_ in ("nothing", " "):
+    for request_, word in (("nothing at all", '"nothing"'), (" ", '""')):
         begun, outcome = begin(queue(), request_, dead, jobs, NOW)
+        assert f"the fingerprint {word} " in outcome.message
         assert (begun, outcome.count, outcome.refused) == (None, 0, True)
         assert "(f1, f2, f3, f4, f5)" in outcome.message
     _, outcome = begin(queue(), "x", {}, {}, NOW)
@@ -157,8 +158,8 @@ def test_only_those_that_were_dead_when_it_was_asked_for_follow_once() -> None:
     at_once, endless = {"finishedAt": NOW.isoformat()}, {"finishedAt": None}
     dead, jobs = letters(letter("3"), letter("2", at_once), letter("4", {"sequence": 1}), letter("5", endless))
     assert [each.uid for each in followers(replay(), dead, jobs)] == ["4", "2", "3"], "the oldest first"
-    dead, jobs = letters(letter("3", {"sequence": None}), letter("2", {"sequence": None}), letter("6", {"sequence": 1}))
-    assert [each.uid for each in followers(replay(), dead, jobs)] == ["2", "3", "6"]
+    dead, jobs = letters(letter("3", {"sequence": None}), letter("2", {"sequence": None}), letter("0", {"sequence": 1}))
+    assert [each.uid for each in followers(replay(), dead, jobs)] == ["2", "3", "0"]
     asked_before = letter("7", {"observedReplay": 2}, replay=2)
     assert followers(replay(), *letters(asked_before)) == [asked_before]
     assert followers(replay(fingerprint="unknown"), dead, jobs) == []

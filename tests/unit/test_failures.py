@@ -248,13 +248,13 @@ def test_class_and_reason_are_part_of_it_and_the_node_is_not() -> None:
 
 
 def test_the_first_container_that_is_in_trouble_is_told_of() -> None:
-    waits = (Waiting("a", "PodInitializing", ""), Waiting("b", "", ""), Waiting("c", "E" * 200, " so. "),
+    waits = (Waiting("a", "PodInitializing", ""), Waiting("b", "", ""), Waiting("c", "E" * 200, " an X. "),
              Waiting("d", "ErrImagePull", ""))  # fmt: skip
     problem = start_problem(pod("Pending", waiting=waits, node_name=""), NOW)
     assert problem is not None
     assert (problem.reason, problem.since, problem.hopeless) == ("E" * 128, NOW, False)
     assert problem.message.startswith("Container c does not start on node (none): E")
-    assert "E: so. Check command" in problem.message
+    assert "E: an X. Check command" in problem.message
 
 
 def test_a_problem_counts_from_the_node_or_else_from_the_creation() -> None:

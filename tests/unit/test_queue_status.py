@@ -144,6 +144,12 @@ TOTALS = {"succeeded": 5, "failed": 5, "cancelled": 5, "retried": 5, "started": 
     ("rule", "of", "attempt", "counted"),
     [
         ("a success and its run time", job(SUCCEEDED), 1, {"succeeded": 6, "run_seconds": 159.5}),
+        (
+            "to the millisecond",
+            job(SUCCEEDED | {"finishedAt": at(-88.9996)}),
+            1,
+            {"succeeded": 6, "run_seconds": 101.0},
+        ),
         ("a final failure", job({"phase": "Failed", "attempt": 1}), 1, {"failed": 6}),
         ("a cancel", job({"phase": "Cancelled", "attempt": 1}), 1, {"cancelled": 6}),
         ("a reservation that was never used", job({"phase": "Failed", "attempt": 1}), 2, {"cancelled": 6}),
@@ -198,6 +204,7 @@ def test_a_run_time_is_never_negative(started: str | None, finished: str | None,
     [
         ("since it was accepted", job({"queuedAt": at(-245.5)}), 1, {"started": 6, "wait_seconds": 254.5}),
         ("or since it was due", job({"queuedAt": at(-245)}, notBefore=at(-2)), 1, {"started": 6, "wait_seconds": 11.0}),
+        ("to the millisecond", job({"queuedAt": at(-1.0004)}), 1, {"started": 6, "wait_seconds": 10.0}),
         ("never less than nothing", job({"queuedAt": at(5)}), 1, {"started": 6, "wait_seconds": 9.0}),
         ("half a second is one", job({"queuedAt": at(-0.5)}), 1, {"started": 6, "wait_seconds": 9.5}),
         ("not for a second attempt", job(running("Queued", attempts=[])), 2, {}),
@@ -235,6 +242,8 @@ KEEPS_ALL = {"reservedSlots": {"URGENT": 2, "HIGH": 1}}
          {"Ready": ("False", "InvalidWorkerTemplate")}),
         ("slots are left", queue(**KEEPS_ALL, maxConcurrentJobs=4), {}),
         ("all slots are kept for higher ones", queue(**KEEPS_ALL), {"Ready": ("True", "AllSlotsReserved")}),
+        ("be it only one", queue(reservedSlots={"URGENT": 1}, maxConcurrentJobs=1),
+         {"Ready": ("True", "AllSlotsReserved")}),
         ("a wrong template weighs more", queue(**KEEPS_ALL, workerTemplate=NO_IMAGE),
          {"Ready": ("False", "InvalidWorkerTemplate")}),
         ("without slots none is kept", queue(**KEEPS_ALL, maxConcurrentJobs=0), {}),
@@ -252,6 +261,9 @@ def test_conditions(rule: str, of: AnalysisQueue, expected: dict[str, tuple[str,
     conditions = fold(of, knowing(of, job())).conditions
     assert said(conditions) == well | expected, rule
     assert all(each.message and each.last_transition_time == NOW for each in conditions)
+    messages = {each.type: each.message for each in conditions}
+    assert ("spec.maxQueueSize" in messages["Full"]) is ("Full" in expected)
+    assert ("Nothing starts" in messages["Ready"]) is (expected.get("Ready", ("True",))[0] == "False")
 
 
 @pytest.mark.parametrize(

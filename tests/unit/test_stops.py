@@ -152,6 +152,12 @@ def test_an_attempt_that_nobody_knows_a_sign_of_is_not_stuck() -> None:
     assert stops.judge(unknown, queue(**STALLS), looks, None, at(99_999)) == stops.Verdict()
 
 
+@pytest.mark.parametrize(("seconds", "stuck"), [(599, False), (600, True)])
+def test_ten_minutes_without_a_sign_is_stuck_where_the_queue_does_not_say(seconds: int, stuck: bool) -> None:
+    looks = view(kube_job(), pod(running_since=at(-seconds)))
+    assert stops.is_stuck(job(running(**OLD)), queue(), looks, None, NOW) is stuck
+
+
 def test_the_latest_sign_counts() -> None:
     written = progress(-7).to_wire()
     looks = view(kube_job(), pod(running_since=at(-9)))

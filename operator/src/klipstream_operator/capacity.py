@@ -90,7 +90,7 @@ def _one_more(
     return CapacityShortage(
         shape=shape_of(job),
         since=before.since if before is not None else now,
-        missing=missing_resources(message)[:8],
+        missing=missing_resources(message),
         message=message[:512],
         tries=tries,
         next_try_at=now + timedelta(seconds=pause),

@@ -39,7 +39,7 @@ def settings() -> str:
         f"also_copy = {sorted({name.split('/')[0] for name in READ_BY_TESTS})}",
         f"pytest_add_cli_args = {pytest_arguments}",
         f"pytest_add_cli_args_test_selection = {['tests', *(f'--deselect={test}' for test in DESELECTED)]}",
-        "timeout_multiplier = 5.0",
+        "timeout_multiplier = 10.0",
         "timeout_constant = 6.0",
         "use_git_change_detection = false",
         'on_dependency_change = "ignore"',

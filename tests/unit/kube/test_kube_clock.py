@@ -1,3 +1,4 @@
+from datetime import UTC
 from email.utils import formatdate
 
 import pytest
@@ -64,6 +65,7 @@ def test_now_is_the_servers_time() -> None:
     clock = ServerClock(lambda: T0)
     hear(clock, 7200.0, T0, 0.001, 0.001)
     assert clock.now().timestamp() == pytest.approx(T0 + 7200, abs=1.01)
+    assert clock.now().tzinfo is UTC
 
 
 def test_setting_the_wall_clock_changes_nothing() -> None:
