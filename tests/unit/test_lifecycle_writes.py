@@ -29,6 +29,7 @@ T = "2026-01-02T03:04:05.000Z"
 FINISHED = {"observedGeneration": 1, "finishedAt": T}
 CANCELLED = FINISHED | {"phase": "Cancelled", "conditions": {"Finished": ("True", "Cancelled", T)}}
 POSTED = Progress(attempt=1, percentage=5.0, stage="Analyzing", updated_at=NOW)
+LATER = Progress(attempt=1, percentage=60.0, stage="Analyzing", updated_at=NOW + timedelta(seconds=1))
 NO_ROOM = "0/1 nodes are available: 1 Insufficient cpu."
 
 
@@ -63,7 +64,7 @@ def leaving(seconds: float, **changed: Any) -> PodView:
 GOES_ON = running("Queued")
 STOPPING_JOB = kube_job(suspend=True)
 FENCED = kube_job(suspend=True, pods_left=0, conditions={"Suspended": ""}, fenced=True)
-GRACE = queue(cancelGraceSeconds=10)
+GRACE = queue(cancelGraceSeconds=7)
 STALLS = queue(stall={"noProgressSeconds": 60})
 NODE_LOST = queue(nodeLost={"seconds": 60})
 HELD = queue(nodeLost={"seconds": 60, "release": False})
@@ -135,8 +136,8 @@ OLD = {"queuedAt": "2026-01-02T03:00:00Z"}
         ("a cancel without a grace stops at once", job(running(), cancel=True), queue(cancelGraceSeconds=0), {1},
          view(kube_job(), pod()), POSTED, Suspend(1, NAME)),
         ("one with a grace that is under way is waited for", job(running(**stop("Cancel", -5)), cancel=True), GRACE,
-         {1}, view(kube_job(), pod()), POSTED, Wait(at(5))),
-        ("until it is over", job(running(**stop("Cancel", -10)), cancel=True), GRACE, {1}, view(kube_job(), pod()),
+         {1}, view(kube_job(), pod()), POSTED, Wait(at(2))),
+        ("until it is over", job(running(**stop("Cancel", -7)), cancel=True), GRACE, {1}, view(kube_job(), pod()),
          POSTED, Suspend(1, NAME)),
         ("any other stop is done at once", job(running(**stop("Stalled"))), GRACE, {1}, view(kube_job(), pod()), None,
          Suspend(1, NAME)),
@@ -214,7 +215,7 @@ def failure(failure_class: str, reason: str, code: int | None = None) -> dict[st
          {"phase": "Running", "conditions": {"CapacityAvailable": ("True", "Scheduled", T)}}),
         ("a worker that posts is told of a cancel first", job(running(), cancel=True), GRACE, {1},
          view(kube_job(), pod()), POSTED, Transition.STOPPING,
-         stop("Cancel", message="The worker is told to stop and has 10 s to do so.")),
+         stop("Cancel", message="The worker is told to stop and has 7 s to do so.")),
         ("a worker that stalls is stopped", job(running()), STALLS, {1},
          view(kube_job(), pod(running_since=at(-60))), None, Transition.STOPPING,
          {"stop": None, "conditions": {"Stalled": ("True", "Stalled", T)}}),
@@ -241,6 +242,8 @@ def failure(failure_class: str, reason: str, code: int | None = None) -> dict[st
          RETRYING | failure("Transient", "Error", 1) | {"nextAttemptAt": wire(at(7)), "progress": POSTED.to_wire()}),
         ("not what an earlier attempt said", job(running()), queue(), {1}, view(kube_job(), ended(1)),
          POSTED.model_copy(update={"attempt": 7}), Transition.RETRYING, RETRYING | failure("Transient", "Error", 1)),
+        ("nor what is older than what another replica wrote", job(running(progress=LATER.to_wire())), queue(), {1},
+         view(kube_job(), ended(1)), POSTED, Transition.RETRYING, RETRYING | failure("Transient", "Error", 1)),
         ("a stop says what the attempt failed of", job(running(**stop("Stalled"))), queue(), {1}, view(SUSPENDED),
          None, Transition.RETRYING, RETRYING | failure("Stalled", "Stalled") | {"stop": None}),
         ("unless it was for an earlier attempt",

@@ -163,6 +163,7 @@ def test_slots_that_are_kept(
         ("and then no more is kept", [4, 2], 2, {"URGENT": 1}, {}, [4, 2]),
         ("of what it holds already, too", [2, 2], 2, {"URGENT": 1}, {4: 1}, [2, 2]),
         ("each that is taken counts", [4, 4, 2], 3, {"URGENT": 2}, {}, [4, 4, 2]),
+        ("and only as one", [4, 2, 2], 3, {"URGENT": 2}, {}, [4, 2]),
         ("those behind one that must wait wait as well", [3, 2], 1, {"URGENT": 1}, {}, []),
     ],
 )

@@ -113,6 +113,7 @@ NO_PREEMPTION = (
          " preemption: 0/5 nodes are available: 5 Preemption is not helpful for scheduling.",
          ("nvidia.com/gpu", "taints")),
         (NONE + "1 Insufficient ephemeral-storage.", ("ephemeral-storage",)),
+        (NONE + "1 Insufficient example.com/X.", ("example.com/X",)),
         (NONE + "1 Too many pods.", ("pods",)),
         (NONE + "1 node(s) didn't match Pod's node affinity/selector.", ("node affinity",)),
         (NONE + "1 node(s) had untolerated taint {gpu: true}.", ("taints",)),

@@ -25,6 +25,12 @@ from klipstream_operator.workload import Termination
 
 T = "2026-01-02T03:04:05.000Z"
 EARLIER = "2026-01-02T03:02:00.000Z"
+
+
+def at(minute: int) -> datetime:
+    return datetime(2026, 1, 2, 3, minute, tzinfo=UTC)
+
+
 POSTED = Progress(attempt=1, percentage=5.0, stage="Analyzing", estimated_completion_seconds=9, updated_at=NOW)
 TRANSIENT = Failure(FailureClass.TRANSIENT, "WorkerError", "It broke.", 3)
 LOST = Failure(FailureClass.INFRASTRUCTURE, "NodeLost", "Gone.", node_name="node")
@@ -48,7 +54,7 @@ DEAD = {
     "announcedAt": EARLIER, "failureFingerprint": "f",
     "conditions": [cond("Finished", "True"), cond("DeadLettered", "True")],
 }  # fmt: skip
-WITH_RESULTS = queue(results={"url": "s3://bucket/x/"})
+WITH_RESULTS = queue(results={"url": "s3://bucket/X/"})
 BEGUN = {"attempt": 1, "jobName": f"{UID}-a1", "jobUID": "j1", "startedAt": T}
 FINISHED = {"observedGeneration": 1, "finishedAt": T}
 OVER = {"finishedAt": T}
@@ -128,9 +134,10 @@ def failed_attempt(failure: Failure) -> dict[str, Any]:
         ("an observed replay never falls", job({"observedReplay": 4}, replay=3),
          lambda of: statuses.rejected(of, "q", "QueueFull", "m", NOW),
          {"phase": "Rejected", "conditions": {"Finished": ("True", "QueueFull", T)}} | FINISHED),
-        ("a success is complete", job(running(progress=POSTED.model_copy(update={"attempt": 7}).to_wire()) | NO_ROOM),
+        ("a success is complete", job(running(progress=POSTED.model_copy(update={"attempt": 7,
+          "updated_at": at(2)}).to_wire()) | NO_ROOM),
          lambda of: statuses.succeeded(of, WITH_RESULTS, None, NOW),
-         {"phase": "Succeeded", "attempts": {1: OVER}, "resultUrl": f"s3://bucket/x/jobs/{UID}/attempts/1/",
+         {"phase": "Succeeded", "attempts": {1: OVER}, "resultUrl": f"s3://bucket/X/jobs/{UID}/attempts/1/",
           "progress": {"attempt": 1, "percentage": 100.0, "stage": "Completed", "updatedAt": T},
           "conditions": {"Finished": ("True", "Succeeded", T), "CapacityAvailable": ("True", "Scheduled", T)}}
          | FINISHED),
@@ -152,6 +159,12 @@ def failed_attempt(failure: Failure) -> dict[str, Any]:
          lambda of: statuses.failed(of, QUEUE, TRANSIENT, NOW),
          {"phase": "BackingOff", "retries": 1, "nextAttemptAt": "2026-01-02T03:04:35.000Z", "stop": None,
           "attempts": {1: failed_attempt(TRANSIENT)}}),
+        ("after a second where the job says so", job(running(), retryDelaysSeconds=[1]),
+         lambda of: statuses.failed(of, QUEUE, TRANSIENT, NOW),
+         {"phase": "BackingOff", "retries": 1, "nextAttemptAt": "2026-01-02T03:04:06.000Z",
+          "attempts": {1: failed_attempt(TRANSIENT)}}),
+        ("or at once", job(running(), retryDelaysSeconds=[0]), lambda of: statuses.failed(of, QUEUE, TRANSIENT, NOW),
+         {"phase": "Queued", "retries": 1, "attempts": {1: failed_attempt(TRANSIENT)}}),
         ("the first loss is repeated at once, and had a node", job(running("Starting") | NO_ROOM),
          lambda of: statuses.failed(of, QUEUE, LOST, NOW),
          {"phase": "Queued", "infrastructureLosses": 1, "attempts": {1: failed_attempt(LOST)},
@@ -187,6 +200,11 @@ def test_a_transition_writes(rule: str, of: AnalysisJob, write: Any, expected: d
     assert changes(of.status, write(of)) == expected, rule
 
 
+def test_of_two_posts_of_the_same_moment_the_one_that_is_not_written_counts() -> None:
+    other = POSTED.model_copy(update={"stage": "Downloading"})
+    assert statuses.latest_progress(POSTED, other) == other
+
+
 def test_only_the_current_attempt_ends_and_only_once() -> None:
     attempts = [{"attempt": 1}, {"attempt": 2, "finishedAt": EARLIER}]
     settled = job(running(attempt=2, attempts=attempts))
@@ -209,8 +227,11 @@ def test_long_words_of_others_are_cut_to_what_the_api_server_takes() -> None:
     failure = Failure(FailureClass.TRANSIENT, "R" * 200, "m" * 3000, 1)
     entry = statuses.failed(job(running()), QUEUE, failure, NOW).attempts[-1]
     assert (entry.reason, entry.message) == ("R" * 128, "m" * 1024)
-    entry = statuses.launch_refused(job(), 1, "Bad", "m" * 3000, NOW).attempts[-1]
-    assert entry.message == "m" * 1024
+    refused = statuses.launch_refused(job(), 1, "Bad", "m" * 3000, NOW)
+    assert refused.attempts[-1].message == "m" * 1024
+    dead = condition(refused.conditions, "DeadLettered")
+    assert dead is not None
+    assert dead.message.startswith("m" * 1024 + " Not tried again")
     words = tuple("w" * 64 for _ in range(8))
     short = condition(statuses.returned(job(running()), stop(), words, NOW).conditions, "CapacityAvailable")
     assert short is not None
@@ -223,15 +244,12 @@ def test_a_worker_that_ended_before_the_cancel_is_told_so() -> None:
         for cancel in (True, False)
     ]
     assert ["cancel" in each.message for each in said if each is not None] == [True, False]
+    assert all(each.message.endswith(".") for each in said if each is not None)
 
 
 def test_the_workers_own_address_of_the_results_wins() -> None:
     ended = pod("Succeeded", termination=Termination(0, "", '{"result_url": "s3://mine"}'))
     assert statuses.succeeded(job(running()), WITH_RESULTS, ended, NOW).result_url == "s3://mine"
-
-
-def at(minute: int) -> datetime:
-    return datetime(2026, 1, 2, 3, minute, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

@@ -368,6 +368,7 @@ def test_what_is_known_of_a_deleted_job_goes_with_its_last_reservation() -> None
     assert set(released(ended(0)).attempts) == {("u2", 1)}
     assert released(ended(0)).deleted == set()
     assert released(ended(0)).pod("p1") is None
+    released(ended(0)).remove_workload("p1")  # as the watch says it later
     assert set(released(pod()).attempts) == {(UID, 1), ("u2", 1)}, "but not what runs"
     assert set(released(kube_job()).attempts) == {(UID, 1), ("u2", 1)}, "nor a Job that may still make a pod"
     assert set(released(ended(0), known=True).attempts) == {(UID, 1), ("u2", 1)}

@@ -289,9 +289,8 @@ def missing_resources(message: str) -> tuple[str, ...]:
     """
     # What follows tells why neither devices to be freed nor preemption helps, in the same words.
     filters = re.split(r" (?:no new claims to deallocate|still not schedulable|preemption:)", message)[0]
-    said = re.sub(r"^0/\d+ nodes are available: ", "", filters)
     found: dict[str, None] = {}
-    for part in re.split(r", (?=\d+ )", said):
+    for part in re.split(r", (?=\d+ )", filters):
         for pattern, word in _SHORTAGES:
             if match := pattern.search(part):
                 found[match.expand(word).rstrip(".")[:64]] = None

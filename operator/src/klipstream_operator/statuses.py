@@ -127,7 +127,7 @@ def aged(job: AnalysisJob, priority: Priority) -> AnalysisJobStatus:
 
 def launch_refused(job: AnalysisJob, attempt: int, reason: str, why: str, now: datetime) -> AnalysisJobStatus:
     """No Job can be made for the attempt; `reason` and `why` say what has to be mended."""
-    begun = job.model_copy(update={"status": started(job, attempt, "", now).model_copy(update={"phase": Phase.FAILED})})
+    begun = job.model_copy(update={"status": started(job, attempt, "", now)})
     return failed(begun, None, Failure(FailureClass.PERMANENT, reason, why[:1024]), now)
 
 

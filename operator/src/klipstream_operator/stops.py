@@ -103,7 +103,7 @@ def is_stuck(job: AnalysisJob, queue: AnalysisQueue | None, view: AttemptView, p
 
 
 def _stop(job: AnalysisJob, reason: StopReason, message: str, now: datetime, detail: str = "") -> Verdict:
-    return Verdict(Stop(attempt=job.status.attempt, reason=reason, detail=detail[:128], message=message[:1024], at=now))
+    return Verdict(Stop(attempt=job.status.attempt, reason=reason, detail=detail, message=message[:1024], at=now))
 
 
 def _unschedulable(job: AnalysisJob, queue: AnalysisQueue | None, view: AttemptView, now: datetime) -> Verdict:
