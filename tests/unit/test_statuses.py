@@ -32,6 +32,7 @@ def at(minute: int) -> datetime:
 
 
 POSTED = Progress(attempt=1, percentage=5.0, stage="Analyzing", estimated_completion_seconds=9, updated_at=NOW)
+OF_ANOTHER_ATTEMPT = POSTED.model_copy(update={"attempt": 7, "updated_at": at(2)})
 TRANSIENT = Failure(FailureClass.TRANSIENT, "WorkerError", "It broke.", 3)
 LOST = Failure(FailureClass.INFRASTRUCTURE, "NodeLost", "Gone.", node_name="node")
 CORRUPT = Failure(FailureClass.PERMANENT, "Corrupt", "No video.", 4)
@@ -134,8 +135,7 @@ def failed_attempt(failure: Failure) -> dict[str, Any]:
         ("an observed replay never falls", job({"observedReplay": 4}, replay=3),
          lambda of: statuses.rejected(of, "q", "QueueFull", "m", NOW),
          {"phase": "Rejected", "conditions": {"Finished": ("True", "QueueFull", T)}} | FINISHED),
-        ("a success is complete", job(running(progress=POSTED.model_copy(update={"attempt": 7,
-          "updated_at": at(2)}).to_wire()) | NO_ROOM),
+        ("a success is complete", job(running(progress=OF_ANOTHER_ATTEMPT.to_wire()) | NO_ROOM),
          lambda of: statuses.succeeded(of, WITH_RESULTS, None, NOW),
          {"phase": "Succeeded", "attempts": {1: OVER}, "resultUrl": f"s3://bucket/X/jobs/{UID}/attempts/1/",
           "progress": {"attempt": 1, "percentage": 100.0, "stage": "Completed", "updatedAt": T},
