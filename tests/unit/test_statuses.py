@@ -69,13 +69,13 @@ def failed_attempt(failure: Failure) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("rule", "of", "write", "expected"),
     [
-        ("an accepted job takes its place from the guarding version and forgets what held it up",
+        ("an accepted job takes its place and forgets what held it up",
          job({"sequence": None, "queueName": None, "queuedAt": None} | NO_ROOM, replay=2),
-         lambda of: statuses.accepted(of, "q", NOW),
-         {"observedGeneration": 1, "observedReplay": 2, "queueName": "q", "sequence": 9, "queuedAt": T,
+         lambda of: statuses.accepted(of, "q", 8, NOW),
+         {"observedGeneration": 1, "observedReplay": 2, "queueName": "q", "sequence": 8, "queuedAt": T,
           "conditions": {"CapacityAvailable": None}}),
         ("other conditions stay", job({"conditions": [cond("Other", "False")]}),
-         lambda of: statuses.accepted(of, "q", NOW), {"observedGeneration": 1, "sequence": 9, "queuedAt": T}),
+         lambda of: statuses.accepted(of, "q", 8, NOW), {"observedGeneration": 1, "sequence": 8, "queuedAt": T}),
         ("a start names the attempt's Job and ends what was about the last one",
          job({"nextAttemptAt": EARLIER, "effectivePriority": "HIGH", "conditions": [cond("Stalled", "True")],
               "stop": {"attempt": 1, "reason": "Stalled", "at": EARLIER}}),
@@ -198,6 +198,11 @@ def failed_attempt(failure: Failure) -> dict[str, Any]:
 )  # fmt: skip
 def test_a_transition_writes(rule: str, of: AnalysisJob, write: Any, expected: dict[str, Any]) -> None:
     assert changes(of.status, write(of)) == expected, rule
+
+
+def test_accepted_is_what_a_queue_took_not_what_has_its_place() -> None:
+    assert statuses.is_accepted(job().status)
+    assert not statuses.is_accepted(job({"queueName": None}).status)
 
 
 def test_of_two_posts_of_the_same_moment_the_one_that_is_not_written_counts() -> None:

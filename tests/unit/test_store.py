@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from klipfake.objects import NOW, SUSPENDED, UID, ended, job, kube_job, pod, queue, running, view
-from klipstream_api import AnalysisJob, AnalysisQueue, Phase, Priority, Progress
+from klipstream_api import Admitted, AnalysisJob, AnalysisQueue, Phase, Priority, Progress
 from klipstream_operator.capacity import shape_of
 from klipstream_operator.store import Store, queue_key, version
 from klipstream_operator.workload import AttemptView
@@ -97,15 +97,22 @@ def test_acceptance_is_told_of_what_has_no_sequence_until_it_has_one() -> None:
     noted = Noted()
     noted.store.put_job(job({"sequence": None, "queueName": None}), NOW)
     assert noted.told() == ([UID], [], 1)
-    assert noted.store.unaccepted == {UID}
-    noted.store.put_job(new(job()), NOW)
+    assert (noted.store.unaccepted, noted.store.arrivals) == ({UID}, {UID: 9})
+    noted.store.put_job(new(job({"queueName": None})), NOW)
+    assert noted.told() == ([UID], [], 1)
+    assert (noted.store.unaccepted, noted.store.arrivals) == ({UID}, {UID: 9}), "it came when it was first seen"
+    noted.store.put_job(new(job(), 11), NOW)
     assert noted.told() == ([UID], [KEY], 0)
-    assert noted.store.unaccepted == set()
+    assert (noted.store.unaccepted, noted.store.arrivals) == (set(), {})
+    noted.store.put_job(new(job({"queueName": None}), uid="u2"), NOW)
+    noted.store.remove_job("u2")
+    assert (noted.store.unaccepted, noted.store.arrivals) == (set(), {})
+    noted.store.remove_job("unknown")
 
 
 def test_what_was_rejected_does_not_ask_to_be_accepted() -> None:
     noted = Noted()
-    noted.store.put_job(job({"sequence": None, "phase": "Rejected"}), NOW)
+    noted.store.put_job(job({"sequence": None, "queueName": None, "phase": "Rejected"}), NOW)
     assert (noted.store.unaccepted, noted.unaccepted) == (set(), 0)
 
 
@@ -159,7 +166,8 @@ def test_a_deleted_job_is_forgotten_with_all_that_was_known_of_it() -> None:
     [
         ("an accepted job waits", job(), queue(), True),
         ("also where its queue is gone", job(), None, True),
-        ("one that is not accepted does not", job({"sequence": None}), queue(), False),
+        ("one that is not accepted does not", job({"sequence": None, "queueName": None}), queue(), False),
+        ("though it has its place", job({"queueName": None}), queue(), False),
         ("nor one that runs", job(running()), queue(), False),
         ("nor a cancelled one", job(cancel=True), queue(), False),
         ("nor one that is being deleted", new(job(), deletion_timestamp=NOW), queue(), False),
@@ -187,6 +195,13 @@ def test_a_job_that_is_being_reserved_does_not_wait_and_one_that_is_put_back_doe
     assert not noted.store.refresh("unknown", NOW)
 
 
+def test_a_slot_may_go_to_the_job_whose_only_slot_the_same_write_releases() -> None:
+    noted = knowing(job(), queues=(holding(1),))
+    noted.store.releasing.add(UID)
+    assert noted.store.refresh(UID, NOW)
+    assert waiting(noted.store) == [UID]
+
+
 def test_jobs_of_one_size_share_a_lane() -> None:
     large = job(resources={"limits": {"cpu": "4"}})
     noted = knowing(large)
@@ -210,6 +225,14 @@ def test_a_reservation_of_an_unknown_job_hides_none_that_waits() -> None:
     noted = knowing(job(), queues=(holding(1, uid="unknown"),))
     assert (noted.store.queued(KEY), noted.store.queued(OTHER)) == (1, 0)
     assert noted.store.waiting(KEY) == {Priority.NORMAL: 1}
+
+
+def test_what_waits_may_be_counted_by_reservations_that_are_still_to_be_written() -> None:
+    noted = knowing(job(), new(job(), uid="u2"), queues=(holding(1),))
+    twice = [Admitted(uid="u2", attempt=attempt, name="a") for attempt in (1, 2)]
+    assert [noted.store.queued(KEY, admitted) for admitted in ((), twice, [*twice, *holding(1).status.admitted])] == [
+        2, 1, 0,
+    ]  # fmt: skip
 
 
 # --- AnalysisQueues ----------------------------------------------------------------------------------------------
