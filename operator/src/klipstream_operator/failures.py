@@ -201,8 +201,8 @@ def _exit_message(ended: Termination) -> str:
     hint = "its log may say why"
     if ended.exit_code == 128 + signal.SIGKILL:
         hint = "something killed it: often memory, of the whole node or of a child process"
-    elif 128 < ended.exit_code < 128 + signal.NSIG:
-        with suppress(ValueError):
+    else:
+        with suppress(ValueError):  # most exit codes are no signal's
             hint = f"signal {signal.Signals(ended.exit_code - 128).name} ended it; {hint}"
     return f"{who} exited with code {ended.exit_code}; {hint}."
 
