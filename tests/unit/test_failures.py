@@ -169,7 +169,7 @@ def message(of: PodView) -> str:
          "timeoutSeconds (60 s) passed, and no container is known to have run on node node."
          " Container a: ErrImagePull. Container b: PodInitializing. Check the image"),
         ("an eviction with the kubelet's words", failed(reason="Evicted", message=" Used 2Gi. "), "Used 2Gi. Raise"),
-        ("or without", failed(reason="Evicted"), "more disk than it may. Raise sizeLimit"),
+        ("or without", failed(reason="Evicted"), "The pod used more disk than it may. Raise sizeLimit"),
         ("a pod that a node gave up", failed(reason="NodeShutdown", message=" Down. "),
          "Node node gave the pod up: Down. No retry"),
         ("a container that was lost", failed(died(137, "Unknown", container="c")),
@@ -212,6 +212,12 @@ def test_long_words_of_others_are_cut(of: PodView) -> None:
     assert len(found.message) <= 1024
     assert len(found.reason) <= 128
     assert len(found.message) > 700, "but no more than needed"
+
+
+def test_a_cut_between_two_words_leaves_no_gap() -> None:
+    begun = "Node node gave the pod up: "
+    said = "m" * (979 - len(begun))
+    assert message(failed(reason="OutOfcpu", message=f"{said} tail")) == f"{begun}{said} No retry is used up."
 
 
 # --- fingerprints ------------------------------------------------------------------------------------------------

@@ -200,6 +200,12 @@ def test_a_transition_writes(rule: str, of: AnalysisJob, write: Any, expected: d
     assert changes(of.status, write(of)) == expected, rule
 
 
+def test_a_trouble_that_is_over_needs_no_words() -> None:
+    over = condition(statuses.running(job(running("Starting") | NO_ROOM), None, NOW).conditions, "CapacityAvailable")
+    assert over is not None
+    assert over.message == ""
+
+
 def test_accepted_is_what_a_queue_took_not_what_has_its_place() -> None:
     assert statuses.is_accepted(job().status)
     assert not statuses.is_accepted(job({"queueName": None}).status)

@@ -97,6 +97,7 @@ def test_acceptance_is_told_of_what_has_no_sequence_until_it_has_one() -> None:
     noted = Noted()
     noted.store.put_job(job({"sequence": None, "queueName": None}), NOW)
     assert noted.told() == ([UID], [], 1)
+    assert not noted.store.backlogs, "it waits in no backlog"
     assert (noted.store.unaccepted, noted.store.arrivals) == ({UID}, {UID: 9})
     noted.store.put_job(new(job({"queueName": None})), NOW)
     assert noted.told() == ([UID], [], 1)
@@ -251,7 +252,7 @@ def test_an_older_queue_never_replaces_a_newer_one_but_a_new_one_of_its_name_doe
 
 def test_who_is_told_of_a_changed_queue() -> None:
     finished, other = new(job({"phase": "Succeeded"}), uid="u2"), new(job({"queueName": "other"}), uid="u3")
-    noted = knowing(job(), finished, other, queues=(queue(),))
+    noted = knowing(job(notBefore="2026-01-02T03:04:05Z"), finished, other, queues=(queue(),))
     noted.store.put_queue(newer(queue({"active": 3})), NOW)
     assert noted.told() == ([], [KEY], 0), "counters concern nobody"
     noted.store.put_queue(newer(queue(maxQueueSize=7), 7), NOW)
@@ -299,7 +300,7 @@ def test_reservations_are_known_by_job_over_all_queues() -> None:
 
 
 def test_a_reservation_that_is_taken_back_lets_the_job_wait_again() -> None:
-    noted = knowing(job(), queues=(holding(1),))
+    noted = knowing(job(notBefore="2026-01-02T03:04:05Z"), queues=(holding(1),))
     assert waiting(noted.store) == []
     noted.store.put_queue(newer(holding()), NOW)
     assert waiting(noted.store) == [UID]
