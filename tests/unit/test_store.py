@@ -377,8 +377,29 @@ def test_a_live_read_that_finds_nothing_leaves_only_the_ends_of_pods() -> None:
     assert noted.store.attempt((UID, 1)) == view(None, ended(1, uid="p2"), gone=True)
     noted.store.mark_gone((UID, 2))
     assert noted.store.attempt((UID, 2)) == view(gone=True)
-    noted.store.put_workload(kube_job(resource_version=9))
-    assert noted.store.attempt((UID, 1)) == view(kube_job(resource_version=9), ended(1, uid="p2")), "it is back"
+    for gone in (kube_job(resource_version=9), pod(resource_version=9)):
+        noted.store.put_workload(gone)
+    assert noted.store.attempt((UID, 1)) == view(None, ended(1, uid="p2"), gone=True), "what is gone stays gone"
+    noted.store.put_workload(kube_job(uid="j9"))
+    assert noted.store.attempt((UID, 1)) == view(kube_job(uid="j9"), ended(1, uid="p2")), "another Job is there"
+    noted.store.put_workload(ended(1, uid="p2", resource_version=9))
+    assert noted.store.pod("p2") == ended(1, uid="p2", resource_version=9), "a pod that ended may go on changing"
+
+
+def test_what_was_deleted_stays_deleted_when_an_old_watch_brings_it_again() -> None:
+    noted = knowing(job(), queues=(queue(),), workloads=(kube_job(), pod()))
+    store = noted.store
+    store.remove_job(UID)
+    store.remove_queue(KEY, "q1", NOW)
+    store.remove_workload("j1")
+    store.remove_workload("p1")
+    noted.told()
+    assert not store.put_job(new(job(), 99), NOW)
+    assert not store.put_queue(newer(queue(), 99), NOW)
+    store.put_workload(kube_job(resource_version=99))
+    store.put_workload(pod(resource_version=99))
+    assert noted.told() == ([], [], 0)
+    assert (store.jobs, store.queues, store.attempts) == ({}, {}, {})
 
 
 def test_what_is_known_of_a_deleted_job_goes_with_its_last_reservation() -> None:

@@ -11,7 +11,8 @@ PACKAGES = [
 _PURE = {
     "klipstream_operator": (
         "administration", "bounds", "capacity", "dead_letters", "failures", "lifecycle", "limits", "operations",
-        "patches", "queue_status", "retention", "status_diff", "statuses", "stops", "store", "transitions", "workload",
+        "patches", "queue_status", "retention", "status_diff", "statuses", "stops", "store", "tombstones", "transitions",
+        "workload",
     ),
     "klipstream_queueing": ("aging", "backlog", "estimate", "order", "routing", "runtimes", "slots"),
     "klipstream_kube": ("backoff", "clock", "watch"),
@@ -27,7 +28,8 @@ TESTS = [
             "administration", "bounds", "capacity", "dead_letters", "events", "failures", "jobs", "latest_progress",
             "lifecycle", "lifecycle_model", "lifecycle_writes", "limits", "metrics", "operations_policy", "patches",
             "queue_status", "queueing", "recordings", "retention", "start_problems", "status_diff", "status_writer",
-            "statuses", "stops", "store", "transitions", "workload",
+            "statuses", "stops", "store", "tombstones", "transitions",
+        "workload",
         )
     ),
     "tests/unit/recordings/*",
