@@ -11,8 +11,8 @@ PACKAGES = [
 _PURE = {
     "klipstream_operator": (
         "administration", "bounds", "capacity", "dead_letters", "failures", "lifecycle", "limits", "operations",
-        "patches", "queue_status", "retention", "status_diff", "statuses", "stops", "store", "tombstones", "transitions",
-        "workload",
+        "patches", "queue_status", "retention", "status_diff", "statuses", "stops", "store", "tombstones",
+        "transitions", "workload",
     ),
     "klipstream_queueing": ("aging", "backlog", "estimate", "order", "routing", "runtimes", "slots"),
     "klipstream_kube": ("backoff", "clock", "watch"),
