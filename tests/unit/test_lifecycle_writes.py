@@ -120,6 +120,8 @@ OLD = {"queuedAt": "2026-01-02T03:00:00Z"}
         ("a Job without its pod is waited for", job(running("Starting")), queue(), {1}, view(kube_job()), None, Wait()),
         ("a pod without its Job too", job(running()), queue(), {1}, view(None, pod()), None, Wait()),
         ("nothing at all is looked for", job(running()), queue(), {1}, view(), None, ReadLive(1)),
+        ("how a pod ended is looked for before its Job's word counts", job(running()), queue(), {1},
+         AttemptView(kube_job(conditions={"Failed": ""})), None, ReadLive(1)),
         ("a worker that just began is looked at again", job(running("Starting")), queue(), {1},
          view(kube_job(), pod(running_since=at(-4))), None, Wait(at(1))),
         ("a pod that leaves is given the queue's time", job(running()), NODE_LOST, {1},

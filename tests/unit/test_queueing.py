@@ -135,6 +135,15 @@ def test_a_job_that_moves_often_costs_no_memory() -> None:
     ]  # fmt: skip
 
 
+def test_nor_does_it_among_many_others() -> None:
+    made = backlog(*(Rank(-2, sequence, f"stays{sequence}") for sequence in range(100)))
+    lengths = []
+    for sequence in range(100, 1000):
+        made.put(Rank(-2, sequence, "moves"))
+        lengths.append(len(made._heaps["default"]))
+    assert 180 < max(lengths) <= 202, "it is rebuilt when half of it is stale, and not before"
+
+
 @pytest.mark.parametrize(
     ("rule", "value", "reserved", "active", "kept"),
     [

@@ -359,7 +359,7 @@ def test_the_end_of_a_pod_is_remembered_after_it_is_deleted() -> None:
 def test_nothing_is_remembered_of_attempts_whose_job_is_gone() -> None:
     store = knowing(workloads=(kube_job(), ended(0))).store
     store.remove_workload("p1")
-    assert store.attempts == {(UID, 1): view(kube_job())}
+    assert store.attempts == {(UID, 1): AttemptView(job=kube_job())}
     store.remove_workload("j1")
     assert store.attempts == {}
     held = knowing(queues=(holding(1),), workloads=(kube_job(),)).store
@@ -376,7 +376,7 @@ def test_a_live_read_that_finds_nothing_leaves_only_the_ends_of_pods() -> None:
     assert noted.told() == ([UID], [KEY], 0)
     assert noted.store.attempt((UID, 1)) == view(None, ended(1, uid="p2"), gone=True)
     noted.store.mark_gone((UID, 2))
-    assert noted.store.attempt((UID, 2)) == view(gone=True)
+    assert noted.store.attempt((UID, 2)) == AttemptView(job_gone=True)
     for gone in (kube_job(resource_version=9), pod(resource_version=9)):
         noted.store.put_workload(gone)
     assert noted.store.attempt((UID, 1)) == view(None, ended(1, uid="p2"), gone=True), "what is gone stays gone"
@@ -384,6 +384,23 @@ def test_a_live_read_that_finds_nothing_leaves_only_the_ends_of_pods() -> None:
     assert noted.store.attempt((UID, 1)) == view(kube_job(uid="j9"), ended(1, uid="p2")), "another Job is there"
     noted.store.put_workload(ended(1, uid="p2", resource_version=9))
     assert noted.store.pod("p2") == ended(1, uid="p2", resource_version=9), "a pod that ended may go on changing"
+
+
+def test_that_a_job_which_is_over_has_no_pod_is_known_until_it_goes_on() -> None:
+    noted = knowing(
+        queues=(holding(1),), workloads=(kube_job(conditions={"Suspended": ""}, suspend=True, pods_left=0),)
+    )
+    noted.store.mark_without_pods((UID, 1))
+    assert noted.told() == ([UID], [KEY], 0)
+    assert noted.store.attempt((UID, 1)).pods_gone
+    noted.store.put_workload(kube_job(conditions={"Failed": ""}, resource_version=4))
+    assert noted.store.attempt((UID, 1)).pods_gone
+    noted.store.put_workload(kube_job(resource_version=5))
+    assert not noted.store.attempt((UID, 1)).pods_gone
+    noted.store.put_workload(kube_job(conditions={"Failed": ""}, resource_version=6))
+    assert not noted.store.attempt((UID, 1)).pods_gone, "it may have made one meanwhile"
+    noted.store.mark_without_pods((UID, 2))
+    assert noted.store.attempt((UID, 2)).pods_gone
 
 
 def test_what_was_deleted_stays_deleted_when_an_old_watch_brings_it_again() -> None:

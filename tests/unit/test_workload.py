@@ -247,8 +247,27 @@ def test_an_attempt_is_over(rule: str, looks: AttemptView, over: bool, never_ran
     assert (looks.over, looks.never_ran) == (over, never_ran), rule
 
 
+@pytest.mark.parametrize(
+    ("rule", "of", "unseen"),
+    [
+        ("its Job has failed", AttemptView(kube_job(conditions={"Failed": ""})), True),
+        ("its Job is complete", AttemptView(kube_job(conditions={"Complete": ""})), True),
+        ("its Job is suspended", AttemptView(SUSPENDED), True),
+        ("its Job goes on", AttemptView(kube_job()), False),
+        ("a live read found no pod", view(kube_job(conditions={"Failed": ""})), False),
+        ("or nothing at all", AttemptView(kube_job(conditions={"Failed": ""}), job_gone=True), False),
+        ("its pod's end is known", AttemptView(kube_job(conditions={"Failed": ""}), {"p1": ended(1)}), False),
+        ("its pod lives", AttemptView(kube_job(conditions={"Failed": ""}), {"p1": pod()}), False),
+        ("nothing is known", AttemptView(), False),
+    ],
+)
+def test_a_jobs_word_may_come_before_its_pods_end(rule: str, of: AttemptView, unseen: bool) -> None:
+    assert of.end_unseen is unseen, rule
+
+
 def test_the_conditions_of_a_job_by_name() -> None:
     of = kube_job(conditions={"Complete": ""})
-    assert (of.complete, of.failed) == (True, False)
+    assert (of.complete, of.failed, of.over) == (True, False, True)
     of = kube_job(conditions={"Failed": ""})
-    assert (of.complete, of.failed) == (False, True)
+    assert (of.complete, of.failed, of.over) == (False, True, True)
+    assert (SUSPENDED.over, kube_job().over) == (True, False)

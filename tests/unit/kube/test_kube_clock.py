@@ -61,6 +61,15 @@ def test_an_answer_without_a_usable_date_changes_nothing(date: str | None) -> No
     assert clock.offset_seconds == 0.0
 
 
+def test_an_answer_that_came_before_it_was_asked_for_tells_nothing_and_one_at_once_does() -> None:
+    clock = ServerClock()
+    date = formatdate(T0 + 100, usegmt=True)
+    clock.heard(date, T0, T0 - 1)
+    assert clock.offset_seconds == 0.0
+    clock.heard(date, T0, T0)
+    assert clock.offset_seconds == 100.0
+
+
 def test_now_is_the_servers_time() -> None:
     clock = ServerClock(lambda: T0)
     hear(clock, 7200.0, T0, 0.001, 0.001)
