@@ -42,3 +42,13 @@ async def test_a_failed_write_leaves_no_trace() -> None:
         raise RuntimeError
     async with asyncio.timeout(1), turnstile.arriving(KEY, URGENT):
         pass
+
+
+async def test_a_job_may_be_on_its_way_twice() -> None:
+    """Found by simulation: the answer to its acceptance was late, and its first attempt was lost meanwhile."""
+    turnstile = Turnstile()
+    async with turnstile.arriving(KEY, NORMAL):
+        async with turnstile.arriving(KEY, NORMAL):
+            pass
+        assert turnstile.allowed(KEY, [LOW]) == []
+    assert turnstile.allowed(KEY, [LOW]) == [LOW]

@@ -32,6 +32,7 @@ from klipstream_operator.turnstile import Turnstile
 from klipstream_operator.workload import view_job, view_pod
 
 log = logging.getLogger(__name__)
+LIST_RETRY_SECONDS = 1.0
 CANDIDATE_RETRY_SECONDS = 0.5
 """How often a standby looks at the Lease: it leads that long after it was released at the latest."""
 LAST_WRITES_SECONDS = 3.0
@@ -265,7 +266,13 @@ class Runtime:
 
     async def _take_over(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """Look at everything once and start what only the leader does."""
-        await self._list_queues()
+        while True:
+            try:
+                await self._list_queues()
+                break
+            except (ApiError, Unreachable) as error:
+                log.warning("The AnalysisQueues cannot be listed yet: %s", error)
+                await asyncio.sleep(LIST_RETRY_SECONDS)
         self.leading = True
         self.shown.leads(True)
         log.info("Leading as %s: %d AnalysisQueues", self.settings.identity, len(self.store.queues))

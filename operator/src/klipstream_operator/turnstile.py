@@ -24,7 +24,8 @@ class _Reservation:
 class Turnstile:
     """Who is on the way into a backlog, and which reservation is being written; one per operator."""
 
-    _arriving: defaultdict[QueueKey, dict[str, Rank]] = field(default_factory=lambda: defaultdict(dict))
+    _arriving: defaultdict[QueueKey, list[Rank]] = field(default_factory=lambda: defaultdict(list))
+    """A job may be there twice: while the answer to its acceptance is late, its first attempt may come and go."""
     _reserving: dict[QueueKey, _Reservation] = field(default_factory=dict)
 
     @asynccontextmanager
@@ -32,15 +33,15 @@ class Turnstile:
         """Around the write that puts a job into a backlog; waits while a job that it outranks is being reserved."""
         while (reservation := self._reserving.get(key)) is not None and rank < reservation.last:
             await reservation.done.wait()
-        self._arriving[key][rank.uid] = rank
+        self._arriving[key].append(rank)
         try:
             yield
         finally:
-            del self._arriving[key][rank.uid]
+            self._arriving[key].remove(rank)
 
     def allowed(self, key: QueueKey, picked: Sequence[Rank]) -> list[Rank]:
         """Those of the picked jobs that no job on its way comes before."""
-        first = min(self._arriving[key].values(), default=None)
+        first = min(self._arriving[key], default=None)
         return [rank for rank in picked if first is None or rank < first]
 
     @contextmanager
