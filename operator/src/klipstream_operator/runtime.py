@@ -265,13 +265,18 @@ class Runtime:
                     await self.elector.release()
 
     async def _take_over(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        """Look at everything once and start what only the leader does."""
+        """Look at everything once, live, and start what only the leader does.
+
+        A watch may lag: without this a new leader could take a job while it does not know yet that its predecessor
+        has accepted one that comes first.
+        """
         while True:
             try:
-                await self._list_queues()
+                for namespace in self.namespaces:
+                    await self.sweep.sweep(namespace)
                 break
             except (ApiError, Unreachable) as error:
-                log.warning("The AnalysisQueues cannot be listed yet: %s", error)
+                log.warning("Not everything can be listed yet: %s", error)
                 await asyncio.sleep(LIST_RETRY_SECONDS)
         self.leading = True
         self.shown.leads(True)
