@@ -9,7 +9,7 @@ from klipcluster import Running
 from klipsweep.case import Crash
 from klipsweep.sweep import all_cases, golden_run, stage, sweep
 
-EVERY = 12
+EVERY = 16
 
 
 @pytest.mark.timeout(900)

@@ -206,7 +206,8 @@ class Cluster:
             case lifecycle.Launch(attempt, suspended):
                 if attempt not in self.jobs:
                     assert attempt > self.status.attempt, "an attempt is made anew"
-                    self.jobs[attempt] = KubeJob(f"j{attempt}", suspended, self.bump())
+                    version = self.bump()
+                    self.jobs[attempt] = KubeJob(f"j{attempt}-{version}", suspended, version)
                 self.show(attempt)
             case lifecycle.Suspend(attempt, _):
                 self.change(attempt, seen, suspend=True)

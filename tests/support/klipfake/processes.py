@@ -1,6 +1,8 @@
 """The operator, or the fake kubelet, as a process that a test starts and kills by its recorded pid."""
 
+import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -12,10 +14,12 @@ from typing import IO
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on. Outgoing connections are given ports from 32768 on, and so not this one."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            port = random.randrange(16_384, 32_768)
+            probe.bind(("0.0.0.0", port))
+            return port
 
 
 class Process:
