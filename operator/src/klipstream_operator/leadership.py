@@ -2,5 +2,22 @@
 
 from collections.abc import Callable
 
+from klipstream_kube import Unreachable
+
 Fence = Callable[[], None]
 """Raises when the Lease may have run out; called immediately before a request is sent."""
+
+
+def sent_once(fence: Fence) -> Fence:
+    """A fence for one send. A client that was told to come back later (429) would send the same bytes again, long
+    after they were decided; Unreachable has the caller decide anew, at the time that was asked for."""
+    sent = False
+
+    def check() -> None:
+        nonlocal sent
+        if sent:
+            raise Unreachable("not sent again as it was decided before the API server asked to wait")
+        fence()
+        sent = True
+
+    return check

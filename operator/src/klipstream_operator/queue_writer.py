@@ -13,7 +13,7 @@ from klipstream_operator.administration import Answer, answer
 from klipstream_operator.capacity import next_try, open_lanes
 from klipstream_operator.initialization import initial_status
 from klipstream_operator.jobs import WorkerContract
-from klipstream_operator.leadership import Fence
+from klipstream_operator.leadership import Fence, sent_once
 from klipstream_operator.log_fields import queue_fields
 from klipstream_operator.operations import pending
 from klipstream_operator.patches import status_patch
@@ -220,8 +220,9 @@ class QueueWriter:
             return False
         try:
             answer = await self.client.patch(
-                ANALYSIS_QUEUES, self.key[1], self.key[0], patch, subresource="status", before_send=self.fence
-            )
+                ANALYSIS_QUEUES, self.key[1], self.key[0], patch, subresource="status",
+                before_send=sent_once(self.fence),
+            )  # fmt: skip
         except (Conflict, Unreachable):
             await self._read(queue)
             return True

@@ -115,6 +115,7 @@ class Session:
         fault = network.injector.about_to_send(self.replica, row)
         if (fence := current_fence()) is not None:
             fence()
+        decided_at = network.loop.time()  # frozen from here on, it cannot decide otherwise any more
         if fault is not None and fault.kind == "frozen before sending":
             self.replica.freeze(fault.seconds)
             await asyncio.sleep(0)  # comes back when the replica goes on
@@ -122,9 +123,8 @@ class Session:
         delay = network.latency() + (fault.seconds if fault is not None and fault.kind == "delayed" else 0.0)
         limit = timeout.total or 1e9
         now = network.loop.time()
-        sent = _Sent(
-            network, self.replica, self.process, call, fault, future, now + limit, now, self.process.told.copy()
-        )
+        told = self.process.told.copy()
+        sent = _Sent(network, self.replica, self.process, call, fault, future, now + limit, decided_at, told)
         network.under_way += 1
         network.loop.call_later(delay, sent.arrive, context=NOBODY)
         if delay >= limit:

@@ -181,7 +181,7 @@ class _World:
         """Nothing is left to do, and nothing is on its way."""
         if self.network.under_way or any(not _is_over(job) for job in self.server.all(ANALYSIS_JOBS)):
             return False
-        return not any((queue.get("status") or {}).get("admitted") for queue in self.server.all(ANALYSIS_QUEUES))
+        return not any(_has_work(queue.get("status") or {}) for queue in self.server.all(ANALYSIS_QUEUES))
 
     def _end_faults(self) -> None:
         self.injector.armed = self.users.reacts = False
@@ -306,6 +306,13 @@ def _is_over(job: Object) -> bool:
     if status["phase"] == "Failed" and job["spec"]["replay"] > status["observedReplay"]:
         return False
     return status["phase"] in FINISHED
+
+
+def _has_work(status: Object) -> bool:
+    """Whether a queue's slots are taken, or a group of dead letters is being replayed."""
+    return bool(status.get("admitted")) or any(
+        replay["state"] in ("Canary", "Releasing") for replay in status.get("replays") or ()
+    )
 
 
 # The operator's own words would say nothing that the history does not; what is disabled costs least.

@@ -21,6 +21,8 @@ def check_ends(cluster: Cluster, verdict: Verdict, terms: Terms, end: float) -> 
         verdict.checked["unfinished"] += 1
         if phase not in FINISHED:
             verdict.broken("unfinished", None, f"AnalysisJob {job.name} ended in phase {phase}")
+        elif phase == "Failed" and job.now.replay > job.now.observed_replay:
+            verdict.broken("unfinished", None, f"the replay of AnalysisJob {job.name} was never acted on")
         else:
             _check_in_time(job, verdict, terms)
     if terms.faults_ended is not None:

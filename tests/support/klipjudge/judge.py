@@ -14,7 +14,15 @@ from klipjudge.cluster import Cluster, Job
 from klipjudge.ends import check_ends, check_purge, check_quiet
 from klipjudge.history import Request, in_store_order
 from klipjudge.launches import Launches
-from klipjudge.lifecycle import check_backoff, check_counters, check_final, check_settled, check_success
+from klipjudge.leadership import LEASES, Leadership
+from klipjudge.lifecycle import (
+    check_backoff,
+    check_counters,
+    check_final,
+    check_moments,
+    check_settled,
+    check_success,
+)
 from klipjudge.order import Order
 from klipjudge.pods import Pods
 from klipjudge.progress import check_progress
@@ -34,12 +42,16 @@ def judge(requests: Iterable[Request], terms: Terms | None = None) -> Verdict:
     order = Order(cluster, verdict, terms)
     reservations = Reservations(cluster, verdict, terms, order)
     jobs = _Jobs(cluster, verdict, terms, pods, order)
+    leadership = Leadership(verdict, terms)
     clock = 0.0
     for request in in_store_order(requests):
         if not request.completed:  # what was left at the end: nobody knows when it was written
             request = replace(request, received=clock, completed=clock)
         clock = max(clock, request.completed)
+        leadership.check(request)
         match request.resource:
+            case _ if request.resource == LEASES:
+                leadership.take(request)
             case "pods":
                 if request.subresource != "binding":
                     pods.take(request)
@@ -99,6 +111,7 @@ class _Jobs:
         self.order.sequenced(job, before, request)
         check_acceptance(job, before, cluster, verdict, terms, request)
         check_announced(job, before, verdict, request)
+        check_moments(job, before, verdict, terms, request)
         check_success(job, before, cluster, verdict, request)
         if before is not None and before.status != job.now.status:
             check_final(job, before, verdict, request)

@@ -6,6 +6,8 @@ from klipjudge.pods import Pods
 from klipjudge.verdict import Terms, Verdict
 from klipjudge.vocabulary import ACTIVE, FINISHED
 
+MOMENTS = ("queuedAt", "startedAt", "finishedAt")
+
 
 def check_final(job: Job, before: JobVersion, verdict: Verdict, request: Request) -> None:
     """A finished job stays finished; a failed one leaves its phase only by a replay."""
@@ -64,3 +66,18 @@ def check_backoff(job: Job, before: JobVersion, verdict: Verdict, terms: Terms, 
     early = seconds(due) - request.decided
     if early > terms.clock_seconds:
         verdict.broken("retry-early", request, f"{job.name} came back {early:.1f} s before its nextAttemptAt")
+
+
+def check_moments(job: Job, before: JobVersion | None, verdict: Verdict, terms: Terms, request: Request) -> None:
+    """What is said to have happened has happened by the API server's clock, whatever that of its writer shows."""
+    if not terms.by_operator(request.agent):
+        return
+    old = before.status if before is not None else {}
+    for name in MOMENTS:
+        moment = job.now.status.get(name)
+        if moment is None or moment == old.get(name):
+            continue
+        verdict.checked["clock"] += 1
+        early = seconds(moment) - request.decided
+        if early > terms.clock_seconds:
+            verdict.broken("clock", request, f"{name} of {job.name} is {early:.1f} s in the future")

@@ -34,7 +34,10 @@ RULES = {
     "losses": "a loss to the infrastructure burns no retry, and at most ten of them are borne",
     "retry-early": "no retry before nextAttemptAt",
     "progress": "progress never falls within an attempt and is frozen once the job is finished",
+    "clock": "no moment in a status is later than the API server's clock",
     "announced": "a final phase, its Finished condition and finishedAt come and go in one write",
+    # Leadership
+    "leader": "what only the leader writes is sent by the holder of the Lease",
     # Ends
     "unfinished": "every submission ends in a final phase, in time where a bound is given",
     "purged": "the operator deletes finished jobs only",

@@ -105,3 +105,16 @@ def test_in_a_steady_state_the_operator_writes_its_lease_and_nothing_else(
     assert log.rules(quiet_from=log.clock - 0.5) == found
     assert log.rules(quiet_from=log.clock + 0.5) == []
     assert log.rules() == []
+
+
+def test_a_replay_that_nobody_acted_on_is_found(log: Log) -> None:
+    log.job("a")
+    log.take(("a", 1))
+    log.start("a")
+    log.fail("a", phase="Failed", retries=0)
+    log.release(("a", 1))
+    assert "unfinished" not in log.rules()
+    log.change("a", replay=1)
+    assert "unfinished" in log.rules()
+    log.status("a", observedReplay=1)  # refused, as a draining queue does
+    assert "unfinished" not in log.rules()
