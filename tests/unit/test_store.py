@@ -473,8 +473,9 @@ def test_a_slot_is_released(rule: str, of: AnalysisJob, looks: AttemptView, atte
 @pytest.mark.parametrize(
     ("rule", "read_live", "looks", "expected"),
     [
-        ("a cache may be older than the reservation", False, view(), False),
-        ("a live read is believed", True, view(), True),
+        ("a cache may be older than the reservation", False, view(gone=True), False),
+        ("a live read is believed", True, view(gone=True), True),
+        ("that no Job is known proves nothing: its pod may not be known yet", True, view(), False),
         ("not while a pod lives", True, view(None, pod()), False),
         ("a Job that has ended is nothing", True, view(kube_job(conditions={"Failed": ""})), True),
         ("one that may still make a pod is something", True, view(kube_job()), False),

@@ -345,9 +345,8 @@ class Store:
         view = self.attempt((uid, attempt))
         job = self.jobs.get(uid)
         if job is None:
-            if uid not in self.deleted or view.live_pods:
-                return False
-            return view.job is None or view.over
+            # Its Job going away proves nothing: a pod of it may be there that this cache does not show yet.
+            return uid in self.deleted and view.over
         if not view.over:
             return False
         status = job.status

@@ -31,6 +31,7 @@ from klipsim.objects import Object
 from klipsim.replica import OPERATOR, Replica
 from klipsim.rows import TRANSITION
 from klipsim.schema import FINISHED
+from klipsim.thrift import nothing_twice
 from klipsim.users import NAMESPACE, Action, Plan, Users, plan_users
 from klipstream_operator.settings import Settings
 from klipstream_operator.status_writer import StatusWriter
@@ -39,7 +40,7 @@ HORIZON_SECONDS = 45.0
 """Users act and faults begin within this time."""
 PATIENCE_SECONDS = 900.0
 """After the last fault everything must be finished within this time."""
-QUIET_SECONDS = 45.0
+QUIET_SECONDS = 25.0
 """How long the steady state at the end is watched."""
 REPLICAS = ("a", "b", "c")
 
@@ -92,7 +93,7 @@ def run(scenario: Scenario) -> Result:
     gc.disable()
     complain, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
-        with simulated_clocks(), _transitions_noted():
+        with simulated_clocks(), _transitions_noted(), nothing_twice():
             return _World(scenario).run()
     finally:
         gc.collect()

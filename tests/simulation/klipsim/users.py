@@ -121,7 +121,7 @@ def _queue(rng: random.Random) -> Object:
         "cancelGraceSeconds": rng.choice((0, 3)),
         "startDeadlineSeconds": rng.choice((5, 10)),
         "nodeLost": {"seconds": 10, "release": True},
-        "capacity": {"unschedulableSeconds": 2, "probeSeconds": 3, "probeAtMostSeconds": 10},
+        "capacity": {"unschedulableSeconds": 3, "probeSeconds": 5, "probeAtMostSeconds": 20},
         "workerTemplate": {"spec": {"containers": [{"name": "worker", "image": "none"}],
                                     "terminationGracePeriodSeconds": 3}},
     }  # fmt: skip
