@@ -33,6 +33,7 @@ from klipsim.rows import TRANSITION
 from klipsim.schema import FINISHED
 from klipsim.thrift import nothing_twice
 from klipsim.users import NAMESPACE, Action, Plan, Users, plan_users
+from klipstream_operator.operations import ANNOTATIONS
 from klipstream_operator.settings import Settings
 from klipstream_operator.status_writer import StatusWriter
 
@@ -43,6 +44,7 @@ PATIENCE_SECONDS = 900.0
 QUIET_SECONDS = 25.0
 """How long the steady state at the end is watched."""
 REPLICAS = ("a", "b", "c")
+_OPERATIONS = [(name.value, annotation) for name, annotation in ANNOTATIONS.items()]
 
 
 @dataclass(slots=True)
@@ -182,7 +184,7 @@ class _World:
         """Nothing is left to do, and nothing is on its way."""
         if self.network.under_way or any(not _is_over(job) for job in self.server.all(ANALYSIS_JOBS)):
             return False
-        return not any(_has_work(queue.get("status") or {}) for queue in self.server.all(ANALYSIS_QUEUES))
+        return not any(_has_work(queue) for queue in self.server.all(ANALYSIS_QUEUES))
 
     def _end_faults(self) -> None:
         self.injector.armed = self.users.reacts = False
@@ -309,10 +311,16 @@ def _is_over(job: Object) -> bool:
     return status["phase"] in FINISHED
 
 
-def _has_work(status: Object) -> bool:
-    """Whether a queue's slots are taken, or a group of dead letters is being replayed."""
-    return bool(status.get("admitted")) or any(
-        replay["state"] in ("Canary", "Releasing") for replay in status.get("replays") or ()
+def _has_work(queue: Object) -> bool:
+    """Whether a queue's slots are taken, or something that was asked of it is not answered yet."""
+    status, metadata = queue.get("status") or {}, queue["metadata"]
+    answered = {operation["name"]: operation["request"] for operation in status.get("operations") or ()}
+    asked = metadata.get("annotations") or {}
+    return (
+        bool(status.get("admitted"))
+        or status.get("observedGeneration") != metadata["generation"]
+        or any(asked.get(annotation, answered.get(name)) != answered.get(name) for name, annotation in _OPERATIONS)
+        or any(replay["state"] in ("Canary", "Releasing") for replay in status.get("replays") or ())
     )
 
 
