@@ -1,4 +1,4 @@
-"""Kubernetes' Job controller, garbage collector and pod collector, as recordings of the real ones show them."""
+"""Kubernetes' Job controller and garbage collectors, as recordings of the real ones show them."""
 
 from __future__ import annotations
 
@@ -162,7 +162,8 @@ class JobController(_Controller):
 
 
 class Collectors(_Controller):
-    """Deletes what is owned by nobody any more, and ends pods that were deleted before they had a node."""
+    """Deletes what is owned by nobody any more, ends pods that were deleted before they had a node, and deletes Jobs
+    whose ttlSecondsAfterFinished is over."""
 
     OWNERS = ((ANALYSIS_JOBS, JOBS), (JOBS, PODS))
 
@@ -174,6 +175,15 @@ class Collectors(_Controller):
             self.soon(key, self.collect, 0.05, 1.5)
         elif kind is PODS and "deletionTimestamp" in change.obj["metadata"]:
             self.soon(key, self.end_unbound, 0.2, 20.0)
+        elif kind is JOBS and (condition(change.obj, "Complete") or condition(change.obj, "Failed")):
+            seconds = change.obj["spec"].get("ttlSecondsAfterFinished")
+            if seconds is not None:
+                self.soon(key, self.expire, seconds, seconds + 1.0)
+
+    def expire(self, key: Key) -> None:
+        """A finished Job goes, and its pods after it."""
+        if self.server.find(JOBS, *key) is not None:
+            self.server.delete(JOBS, *key, AGENT)
 
     def collect(self, key: Key) -> None:
         """What is left of a namespace's objects whose owner is gone."""
