@@ -11,6 +11,13 @@ CLUSTER ?= auto
 # Where the images were pushed to, PREFIX of PREFIX/klipstream-operator:TAG; those of build/images where empty.
 IMAGES ?=
 TAG ?= dev
+SUITE ?=
+MINUTES ?=
+MODULE ?=
+RUNS ?= 10000
+SEED ?=
+ABOUT ?=
+SHRINK ?=
 export TAG
 ON_KIND := $(filter kind,$(CLUSTER))
 KIND_TESTS := $(if $(ON_KIND),--cluster kind -m "(not node or kind) and not sweep")
@@ -107,10 +114,6 @@ integration: cluster-binaries $(TEST_PACKAGES) ## Tests against a real API serve
 e2e: cluster-binaries $(TEST_PACKAGES) ## End-to-end suites on the real node: make e2e [SUITE=name]
 	$(BIN)/pytest -q -s $(KIND_TESTS) tests/e2e $(if $(SUITE),-k $(SUITE))
 
-RUNS ?= 10000
-SEED ?=
-ABOUT ?=
-SHRINK ?=
 .PHONY: simulate
 simulate: venv ## Seeded simulations: make simulate [RUNS=10000], or one: SEED=n [ABOUT=job-3] [SHRINK=1]
 	$(BIN)/python -m klipsim $(if $(SEED),--seed $(SEED) $(if $(ABOUT),--about $(ABOUT)) $(if $(SHRINK),--shrink),--runs $(RUNS))
