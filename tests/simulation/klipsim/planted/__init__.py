@@ -3,21 +3,13 @@
 `python -m klipsim.planted` runs each with its seed and without a bug; `--find 60` looks for another seed where the
 recorded one shows nothing.
 
-<<<<<<< HEAD
-Planted as well (`--unseen --find 300`), and caught by none of 40 to 100 seeds that were chosen for each:
-=======
 Planted as well (`--unseen --find 300`), and caught by none of some 20 to 80 seeds that were chosen for each by their
 plans. The reasons are what reading the code suggests, not proven by a run:
->>>>>>> planted
 
 - Jobs changed without resourceVersion, and a suspended Job not fenced off: a resume has to be held up beyond the Lease
   in the very run in which its job is cancelled or finds no node again; too rare for the plans of faults and users.
 - what the cache does not hold taken for gone or deleted, and a sweep without pods: caught until a new leader read
-<<<<<<< HEAD
-  everything live before it acts (seed 550 of those days); since then a cache that lags is mended before it harms.
-=======
   everything live before it acts; since then a cache that lags seems to be mended before it harms.
->>>>>>> planted
 - a job's place taken from its version at acceptance: it takes a user's patch between the first sight of a job and its
   acceptance, and another submission before the patch; the same mistake was found by simulation when it was real.
 - older versions of queues taken in: every write of a queue carries the version that was read, so a decision on an
