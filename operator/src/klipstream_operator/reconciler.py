@@ -116,6 +116,8 @@ class Reconciler:
             if job is None:
                 await self._confirm_deleted(uid)
                 return
+            if uid in self.store.assumed:
+                return  # a reservation of it is being written; it is looked at again once that is known
             now = self.writer.now()
             key = queue_key(job)
             if self.store.refresh(uid, now) and key is not None:

@@ -312,12 +312,12 @@ def _is_over(job: Object) -> bool:
 
 
 def _has_work(queue: Object) -> bool:
-    """Whether a queue's slots are taken, or something that was asked of it is not answered yet."""
+    """Whether a queue counts jobs that are under way, or something that was asked of it is not answered yet."""
     status, metadata = queue.get("status") or {}, queue["metadata"]
     answered = {operation["name"]: operation["request"] for operation in status.get("operations") or ()}
     asked = metadata.get("annotations") or {}
     return (
-        bool(status.get("admitted"))
+        any(status.get(name) for name in ("admitted", "queued", "backingOff"))
         or status.get("observedGeneration") != metadata["generation"]
         or any(asked.get(annotation, answered.get(name)) != answered.get(name) for name, annotation in _OPERATIONS)
         or any(replay["state"] in ("Canary", "Releasing") for replay in status.get("replays") or ())
