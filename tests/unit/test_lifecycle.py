@@ -9,7 +9,17 @@ from klipfake.objects import NOW, QUEUE, SUSPENDED, UID, ended, job, kube_job, p
 from klipstream_api import AnalysisJob, Phase
 from klipstream_operator import statuses
 from klipstream_operator.failures import classify
-from klipstream_operator.lifecycle import FailLostPod, Launch, ReadLive, Step, Suspend, Wait, WriteStatus, next_step
+from klipstream_operator.lifecycle import (
+    FailLostPod,
+    FenceOff,
+    Launch,
+    ReadLive,
+    Step,
+    Suspend,
+    Wait,
+    WriteStatus,
+    next_step,
+)
 from klipstream_operator.store import Store
 from klipstream_operator.transitions import Transition
 from klipstream_operator.workload import AttemptView, JobView, Termination
@@ -162,3 +172,17 @@ def test_a_resumed_attempts_pods_are_asked_for_again() -> None:
     store.put_workload(kube_job(resource_version=4))
     store.put_workload(kube_job(resource_version=5, pods_left=0, conditions={"Failed": "BackoffLimitExceeded"}))
     assert store.attempt((UID, 1)).end_unseen
+
+
+@pytest.mark.parametrize(("fenced", "expected"), [(False, FenceOff), (True, WriteStatus)])
+def test_an_attempt_whose_pod_has_ended_is_not_resumed(fenced: bool, expected: type[Step]) -> None:
+    """Found by simulation: its end was seen late, so the attempt seemed to be over while its next pod was coming."""
+    waiting = job(
+        {"phase": "Queued", "attempt": 1, "attempts": [{"attempt": 1, "jobUID": "j", "jobName": f"{UID}-a1"}]}
+    )
+    assert statuses.resumable(waiting.status)
+    found = step(waiting, {1}, view(kube_job(suspend=True, fenced=fenced, conditions=SUSPENDED), ended(143)))
+    assert isinstance(found, expected)
+    if isinstance(found, WriteStatus):
+        assert found.transition is Transition.SUPERSEDED
+        assert not statuses.resumable(found.status)

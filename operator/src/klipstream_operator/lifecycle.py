@@ -209,6 +209,12 @@ def _go_on(job: AnalysisJob, reserved: bool, view: AttemptView, now: datetime) -
         if not view.over:
             return Wait()
         return None if view.job.fenced else FenceOff(job.status.attempt, view.job.name)
+    if view.job.suspend and view.ended_pod is not None:
+        # Seen late, or the status is older than the pod: resumed, the attempt would seem over while its next pod runs.
+        if not view.job.fenced:
+            return FenceOff(job.status.attempt, view.job.name)
+        message = "The attempt's pod had ended when its Kubernetes Job was suspended; the next attempt takes over."
+        return WriteStatus(statuses.abandoned(job, "PodEnded", message, now), Transition.SUPERSEDED)
     if view.job.suspend:
         return Resume(job.status.attempt, view.job.name)
     return WriteStatus(statuses.resumed(job, now), Transition.RESUMED)

@@ -25,6 +25,7 @@ from klipstream_kube import (
 from klipstream_operator import lifecycle, statuses
 from klipstream_operator.bounds import excess
 from klipstream_operator.jobs import WorkerContract, make_job
+from klipstream_operator.leadership import Fence, sent_once
 from klipstream_operator.log_fields import job_fields
 from klipstream_operator.status_writer import ANALYSIS_JOBS, StatusWriter
 from klipstream_operator.store import Store, queue_key
@@ -166,7 +167,7 @@ class Reconciler:
             return
         manifest = make_job(job, queue, attempt, self.contract, suspended=suspended)
         try:
-            answer = await self.client.create(JOBS, manifest, job.metadata.namespace, before_send=self.writer.fence)
+            answer = await self.client.create(JOBS, manifest, job.metadata.namespace, before_send=self._once())
         except AlreadyExists:
             answer = await self.client.get(JOBS, attempt_job_name(job.uid, attempt), job.metadata.namespace)
         except ApiError as error:
@@ -210,6 +211,11 @@ class Reconciler:
             superseded = statuses.abandoned(job, "Superseded", message, self.writer.now())
             await self.writer.write(job, superseded, Transition.SUPERSEDED)
 
+    def _once(self) -> Fence:
+        """For what starts or stops work: sent only while it is what was just decided."""
+        assert self.writer.fence is not None
+        return sent_once(self.writer.fence)
+
     def _fenced(self) -> dict[str, Any]:
         return {"metadata": {"annotations": {names.FENCED_ANNOTATION: rfc3339(self.writer.now())}}}
 
@@ -221,7 +227,7 @@ class Reconciler:
         metadata = body.get("metadata", {}) | {"resourceVersion": str(view.resource_version), "uid": view.uid}
         try:
             answer = await self.client.patch(
-                JOBS, job_name, job.metadata.namespace, body | {"metadata": metadata}, before_send=self.writer.fence
+                JOBS, job_name, job.metadata.namespace, body | {"metadata": metadata}, before_send=self._once()
             )
         except (Conflict, NotFound, Unreachable):
             await self._read_live(job.uid, job.metadata.namespace, attempt)
