@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,12 @@ def restart_the_ended(operators: list[Operator]) -> None:
         operator.start()
 
 
+def leads(operator: Operator) -> bool:
+    """Whether it says so to those who scrape it."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{operator.metrics_port}/metrics", timeout=5) as answer:
+        return b"klipstream_operator_leading 1.0" in answer.read()
+
+
 def test_an_api_server_that_is_away_fails_readiness_and_not_liveness(tmp_path: Path) -> None:
     """The leader ends once, since it cannot renew its Lease; it waits when it is started again. The standby stays."""
     cluster = Cluster("away", state_dir=tmp_path / "clusters")
@@ -168,6 +175,7 @@ def test_an_api_server_that_is_away_fails_readiness_and_not_liveness(tmp_path: P
         restart_the_ended(operators)
         for operator in operators:
             eventually(lambda operator=operator: operator.ready, "it is ready", operator)
+        eventually(lambda: any(leads(operator) for operator in operators), "one of them leads", first)
         cluster.kill("kube-apiserver")
         eventually(lambda: not all(operator.running for operator in operators), "the leader ends", first)
         restart_the_ended(operators)

@@ -17,6 +17,7 @@ from klipfault.record import Write
 from klipjudge.audit import read_requests
 from klipjudge.history import as_written
 from klipjudge.judge import judge
+from klipjudge.verdict import Terms
 from klipstream_kube import LEASES, NAMESPACES, Client, NotFound
 from klipsweep.audit_slice import cut_out
 from klipsweep.nursery import Nursery
@@ -86,9 +87,17 @@ def counts(call: Call) -> bool:
 
 
 async def run_case(
-    stage: Stage, case: Case, *, rules: Sequence[Rule] = (), sweep_seconds: float = SWEEP_SECONDS
+    stage: Stage,
+    case: Case,
+    *,
+    rules: Sequence[Rule] = (),
+    sweep_seconds: float = SWEEP_SECONDS,
+    seen_seconds: float = 1.0,
 ) -> Outcome:
-    """Run a case to its end and judge it. The rules are those of the first leader's proxy."""
+    """Run a case to its end and judge it. The rules are those of the first leader's proxy.
+
+    `seen_seconds` is how long a user's patch may take to be known: a sweep, where watches swallow it.
+    """
     namespace = f"case-{case.ordinal}-{uuid.uuid4().hex[:8]}"
     folder = stage.folder / namespace
     folder.mkdir(parents=True)
@@ -105,7 +114,7 @@ async def run_case(
         outcome.violations.append(f"not over after {DEADLINE_SECONDS:.0f} s: {missing}")
     jobs, _ = await stage.client.list(ANALYSIS_JOBS, namespace)
     requests = read_requests(cut_out(stage.audit_log, log_begins, namespace, folder / "audit.log"))
-    verdict = judge(requests + as_written(ANALYSIS_JOBS.qualified_name, jobs))
+    verdict = judge(requests + as_written(ANALYSIS_JOBS.qualified_name, jobs), Terms(seen_seconds=seen_seconds))
     outcome.violations += [f"{each.rule} at {each.revision}: {each.message}" for each in verdict.violations]
     outcome.seconds = time.monotonic() - started
     return outcome

@@ -133,11 +133,11 @@ def _sweep_without_pods() -> Swaps:
 BUGS = (
     Bug("queues are written without resourceVersion",
         ("overcommit", "paused", "released-early", "one-reservation", "attempt-once", "waiting-only", "reserved-first",
-         "name-occupied", "inversion", "limit", "slot-kept"), 932,
+         "name-occupied", "inversion", "limit", "slot-kept"), None,
         lambda: [swap(queue_writer, "status_patch", _without_version)]),
     Bug("statuses of jobs are written without resourceVersion",
         ("settled", "terminal", "retries", "losses", "progress", "counters", "sequence", "cancel", "waiting-only",
-         "attempt-once", "reserved-first", "success", "unfinished", "one-job", "announced"), 3279,
+         "attempt-once", "reserved-first", "success", "unfinished", "one-job", "announced"), None,
         lambda: [swap(status_writer, "status_patch", _without_version)]),
     Bug("Jobs are changed without resourceVersion", ("reserved-first", "cancel", "limit", "one-pod"), None,
         _job_changes_unguarded),

@@ -10,6 +10,7 @@ from klipstream_api import AnalysisQueue, AnalysisQueueStatus
 from klipstream_api.phases import ACTIVE_PHASES
 from klipstream_operator import lifecycle, queue_status, queue_writer
 from klipstream_operator.queue_writer import QueueWriter
+from klipstream_operator.reconciler import Reconciler
 from klipstream_operator.statuses import next_attempt
 from klipstream_operator.stops import gives_back
 from klipstream_operator.store import Store
@@ -81,18 +82,30 @@ def _paused_ignored() -> Swaps:
 
 def _launched_before_committed() -> Swaps:
     reserved, pick = Store.reserved, QueueWriter._pick
+    told: set[str] = set()
+
+    async def reconcile(self: Reconciler, uid: str) -> None:
+        self.store.assumed.discard(uid)
+        await reconciled(self, uid)
+
+    reconciled = Reconciler.reconcile
 
     def with_assumed(self: Store, uid: str) -> frozenset[int]:
         job = self.jobs.get(uid)
-        return reserved(self, uid) | ({next_attempt(job.status)} if job is not None and uid in self.assumed else set())
+        return reserved(self, uid) | ({next_attempt(job.status)} if job is not None and uid in told else set())
 
     def pick_and_tell(self: QueueWriter, *args: Any) -> Any:
         picked = pick(self, *args)
         for rank in picked:
+            told.add(rank.uid)
             self.store.on_job(rank.uid)
         return picked
 
-    return [swap(Store, "reserved", with_assumed), swap(QueueWriter, "_pick", pick_and_tell)]
+    return [
+        swap(Store, "reserved", with_assumed),
+        swap(QueueWriter, "_pick", pick_and_tell),
+        swap(Reconciler, "reconcile", reconcile),
+    ]
 
 
 def _not_looked_over() -> Swaps:
