@@ -6,17 +6,12 @@ from pathlib import Path
 import pytest
 
 from klipfake.processes import Operator, Process
-from klipfake.world import World
+from klipfake.world import World, playing
 
 
 @pytest.fixture
 def world(control_plane, custom_resources, kubectl, namespace: str, tmp_path: Path) -> Iterator[World]:
     operator = Operator(control_plane.kubeconfig, tmp_path / "operator.log", namespace)
     kubelet = Process("klipfake.kubelet", control_plane.kubeconfig, tmp_path / "kubelet.log")
-    kubelet.start()
-    operator.start()
-    try:
-        yield World(kubectl, namespace, operator)
-    finally:
-        operator.kill()
-        kubelet.kill()
+    with playing(kubectl, namespace, operator, kubelet) as world:
+        yield world

@@ -16,7 +16,7 @@ from moto.server import ThreadedMotoServer
 
 from klipfake.node import NODES, written
 from klipfake.processes import Operator, Process, free_port
-from klipfake.world import World, job
+from klipfake.world import World, job, playing
 from klipstream_api import AnalysisJob, AnalysisQueue
 from klipstream_kube import PODS, Client, load_connection
 from klipstream_operator import log_archive
@@ -64,13 +64,10 @@ def world(control_plane, custom_resources, kubectl, namespace: str, tmp_path: Pa
     """As elsewhere, but with a node that serves logs."""
     operator = Operator(control_plane.kubeconfig, tmp_path / "operator.log", namespace, KLIPSTREAM_LOG_LEVEL="DEBUG")
     kubelet = Process("klipfake.kubelet", control_plane.kubeconfig, tmp_path / "kubelet.log", "--node")
-    kubelet.start()
-    operator.start()
     try:
-        yield World(kubectl, namespace, operator)
+        with playing(kubectl, namespace, operator, kubelet) as world:
+            yield world
     finally:
-        operator.kill()
-        kubelet.kill()
         kubectl("delete", "nodes", "--all", "--wait=false")
 
 

@@ -4,25 +4,16 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from klipstream_kube import Client
-from klipstream_operator.jobs import WorkerContract
-from klipstream_operator.leadership import Fence
-from klipstream_operator.queue_writer import Orders, QueueObserver, QueueWriter
+from klipstream_operator.queue_writer import QueueWriter
 from klipstream_operator.store import QueueKey, Store
-from klipstream_operator.turnstile import Turnstile
 
 
 @dataclass(slots=True)
 class Admission:
     """The writers of all queues."""
 
-    client: Client
     store: Store
-    turnstile: Turnstile
-    fence: Fence
-    orders: Orders
-    contract: WorkerContract
-    observe: QueueObserver = lambda *_: None
+    writer_of: Callable[[QueueKey], QueueWriter]
     _writers: dict[QueueKey, QueueWriter] = field(default_factory=dict)
     _start: Callable[[QueueWriter], object] | None = None
 
@@ -32,9 +23,7 @@ class Admission:
         if writer is None:
             if self._start is None or key not in self.store.queues:
                 return
-            writer = self._writers[key] = QueueWriter(
-                key, self.client, self.store, self.turnstile, self.fence, self.orders, self.contract, self.observe
-            )
+            writer = self._writers[key] = self.writer_of(key)
             self._start(writer)
         writer.dirty.set()
 

@@ -17,7 +17,7 @@ from klipstream_api.phases import ACTIVE_PHASES
 from klipstream_kube import ApiError, Unreachable
 from klipstream_operator.limits import limits_of
 from klipstream_operator.log_fields import job_fields
-from klipstream_operator.posted import latest_progress, posted
+from klipstream_operator.posted import posted
 from klipstream_operator.status_writer import StatusWriter
 from klipstream_operator.statuses import running
 from klipstream_operator.store import Store, queue_key
@@ -189,9 +189,10 @@ class ProgressBook:
             self.store.progress.pop(uid, None)
             return Verdict.STALE
         transition = Transition.RUNNING if job.status.phase is Phase.STARTING else Transition.PROGRESS
-        progress = latest_progress(job.status.progress, pending)
-        if not await self.writer.write(job, running(job, progress, self.writer.now()), transition):
+        status = running(job, pending, self.writer.now())
+        if not await self.writer.write(job, status, transition):
             return None
+        progress = status.progress
         assert progress is not None
         current = self.store.progress.get(uid)
         if current is pending:

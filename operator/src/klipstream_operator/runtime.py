@@ -21,6 +21,7 @@ from klipstream_operator.progress import ProgressBook
 from klipstream_operator.progress_receiver import ProgressReceiver
 from klipstream_operator.progress_server import ProgressServer
 from klipstream_operator.purger import Purger
+from klipstream_operator.queue_writer import QueueWriter
 from klipstream_operator.reconciler import Reconciler
 from klipstream_operator.replayer import Replayer
 from klipstream_operator.settings import Settings
@@ -91,7 +92,10 @@ class Runtime:
             self._watched_version, self.shown.metrics.repaired,
         )  # fmt: skip
         self.admission = Admission(
-            client, self.store, turnstile, self.elector.check, self.sweep, contract, self.shown.queue_written
+            self.store,
+            lambda key: QueueWriter(
+                key, client, self.store, turnstile, self.elector.check, self.sweep, contract, self.shown.queue_written
+            ),
         )
         self.replayer = Replayer(client, self.store, fenced, self.elector.check)
         # Progress is taken by every replica, so its writes are guarded by what they read and not by the Lease.
@@ -244,7 +248,7 @@ class Runtime:
         """Wait for full caches and for the Lease, then write; LeaseLost ends the process."""
         for reflector in self.reflectors:
             await reflector.synced.wait()
-        with contextlib.suppress(ApiError, Unreachable):  # only so that a standby knows all; a leader lists them again
+        with contextlib.suppress(ApiError, Unreachable):  # a leader lists them again
             await self._list_queues()
         log.info("Caches are full: %d AnalysisJobs. Waiting for the Lease %s/%s.", len(self.store.jobs),
                  self.settings.lease_namespace, self.settings.lease_name)  # fmt: skip
@@ -300,7 +304,7 @@ class Runtime:
         return [tasks.create_task(work, name=name) for name, work in works.items()]
 
     async def _list_queues(self) -> None:
-        """Reservations must be known before anything is decided; Kopf's own list may still be under way."""
+        """What a standby knows of queues when its caches are full; Kopf's own list may still be under way."""
         for namespace in self.namespaces:
             items, _ = await self.client.list(ANALYSIS_QUEUES, namespace)
             for obj in items:

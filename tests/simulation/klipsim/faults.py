@@ -6,13 +6,9 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from klipsim.http_api import Answer, refusal
 from klipsim.rows import READ, ROWS, UNREACHABLE
-
-if TYPE_CHECKING:
-    from klipsim.replica import Replica
 
 CRASHES = ("crash before", "crash after")
 REFUSALS: dict[str, tuple[int, str, dict[str, str]]] = {
@@ -99,7 +95,7 @@ class Injector:
     storm_until: float = 0.0
     storm: str = "refused 500"
 
-    def about_to_send(self, replica: Replica, row: str) -> Fault | None:
+    def about_to_send(self, row: str) -> Fault | None:
         """The fault that hits this request, if any."""
         if row == READ:
             return None
@@ -113,7 +109,7 @@ class Injector:
                 return fault
         return None
 
-    def refuses(self, replica: Replica) -> Answer | None:
+    def refuses(self) -> Answer | None:
         """During a storm of errors, half of the requests are refused."""
         if self.now() >= self.storm_until or self.rng.random() < 0.5:
             return None

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from klipsim.apiserver import ANALYSIS_JOBS, JOBS, PODS, ApiServer, Change, Key, Kind
-from klipsim.loop import SimulatedLoop
-from klipsim.network import NOBODY
+from klipsim.loop import NOBODY, SimulatedLoop
 from klipsim.objects import Object
 
 TRACKING = "batch.kubernetes.io/job-tracking"

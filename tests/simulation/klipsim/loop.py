@@ -67,6 +67,8 @@ class Process:
 
 
 PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
+NOBODY = contextvars.Context()
+"""What the server and the network do belongs to no replica, and goes on when one is killed."""
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
@@ -180,13 +182,3 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._now = max(self._now, timers[0][0])
         while timers and timers[0][0] <= self._now:
             self.ready.append(heapq.heappop(timers)[2])
-
-
-def in_process(process: Process | None, callback: Callable[..., Any], *args: Any) -> Any:
-    """Call something as a process, or as nobody: what it starts belongs to it."""
-
-    def run() -> Any:
-        PROCESS.set(process)
-        return callback(*args)
-
-    return contextvars.Context().run(run) if process is None else contextvars.copy_context().run(run)

@@ -6,7 +6,6 @@ The client's own code runs above it unchanged, down to the fence that is asked j
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -21,7 +20,7 @@ from klipsim.apiserver import ApiServer
 from klipsim.clocks import EPOCH
 from klipsim.faults import REFUSALS, Fault, Injector
 from klipsim.http_api import Answer, Call, Watch, answer, refusal, target_of
-from klipsim.loop import Process, SimulatedLoop
+from klipsim.loop import NOBODY, Process, SimulatedLoop
 from klipsim.rows import row_of
 from klipstream_kube import Client, Connection
 from klipstream_kube.transport import current_fence
@@ -29,8 +28,6 @@ from klipstream_kube.transport import current_fence
 if TYPE_CHECKING:
     from klipsim.replica import Replica
 
-NOBODY = contextvars.Context()
-"""What the server and the network do belongs to no replica, and goes on when one is killed."""
 BOOKMARK_SECONDS = 55.0
 FASTEST_SECONDS, SLOWEST_SECONDS = 0.001, 0.02
 
@@ -112,7 +109,7 @@ class Session:
         if "watch" in call.params:
             return await self._watch(call, timeout)
         row = row_of(call)
-        fault = network.injector.about_to_send(self.replica, row)
+        fault = network.injector.about_to_send(row)
         if (fence := current_fence()) is not None:
             fence()
         decided_at = network.loop.time()  # frozen from here on, it cannot decide otherwise any more
@@ -134,7 +131,7 @@ class Session:
     async def _watch(self, call: Call, timeout: aiohttp.ClientTimeout) -> Response:
         network = self.network
         await asyncio.sleep(network.latency())
-        refused = network.injector.refuses(self.replica)
+        refused = network.injector.refuses()
         if refused is not None:
             return Response(refused, network, self.process)
         target = target_of(call.path)
@@ -175,7 +172,7 @@ class _Sent:
             code, reason, headers = REFUSALS[kind]
             self._later(refusal(code, reason, f"injected: {kind}", headers=headers))
             return
-        refused = self.network.injector.refuses(self.replica)
+        refused = self.network.injector.refuses()
         found = refused or self._carry_out()
         if kind == "sent twice":
             self.network.loop.call_later(self.network.latency(), self._again, context=NOBODY)

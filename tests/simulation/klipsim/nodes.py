@@ -8,13 +8,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from klipsim.apiserver import PODS, ApiServer, Change, Kind
 from klipsim.http_api import WORKER_TOKEN
 from klipsim.job_controller import ENDED, with_condition
-from klipsim.loop import SimulatedLoop
-from klipsim.network import NOBODY
+from klipsim.loop import NOBODY, SimulatedLoop
 from klipsim.objects import Object
 
 KUBELET, SCHEDULER, NODE_CONTROLLER = "kubelet", "kube-scheduler", "node-controller"
@@ -296,8 +293,3 @@ class Nodes:
         node.up.set()
         node.schedulable = True
         self._schedule_soon()
-
-
-def token_body(body: Object) -> bytes:
-    """A post as it is sent."""
-    return orjson.dumps(body)

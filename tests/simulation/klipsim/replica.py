@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from klipsim.loop import PROCESS, Process
+from klipsim.loop import NOBODY, PROCESS, Process
 from klipsim.objects import Object
 from klipstream_kube import ApiError, Gone, LeaseLost, Unreachable
 from klipstream_operator.queue_writer import RestartRequested
@@ -83,8 +83,6 @@ class Replica:
             self._start_again(self.rng.uniform(0.5, 3.0))
 
     def _start_again(self, seconds: float) -> None:
-        from klipsim.network import NOBODY
-
         self.network.loop.call_later(seconds, self._start_if_dead, context=NOBODY)
 
     def _start_if_dead(self) -> None:
@@ -105,8 +103,6 @@ class Replica:
 
     def freeze(self, seconds: float) -> None:
         """SIGSTOP, and SIGCONT after a while."""
-        from klipsim.network import NOBODY
-
         process = self.process
         if process is not None and not process.stopped:
             process.freeze()
@@ -153,7 +149,7 @@ class Replica:
     async def post(self, token: str, body: Object) -> tuple[int, Object]:
         """A worker's post; (0, {}) where the answer does not come in time."""
         process, runtime, loop = self.process, self.runtime, self.network.loop
-        if process is None or runtime is None or process.dead or self.network.loop is None:
+        if process is None or runtime is None or process.dead:
             return 0, {}
         answered: asyncio.Future[tuple[int, Any]] = loop.create_future()
 

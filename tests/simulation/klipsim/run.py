@@ -24,8 +24,8 @@ from klipsim.apiserver import ANALYSIS_JOBS, ANALYSIS_QUEUES, PODS, ApiServer
 from klipsim.clocks import EPOCH, simulated_clocks
 from klipsim.faults import Fault, Injector, plan_faults
 from klipsim.job_controller import Collectors, JobController
-from klipsim.loop import SimulatedLoop, Stuck
-from klipsim.network import NOBODY, Network, SimulatedClient
+from klipsim.loop import NOBODY, SimulatedLoop, Stuck
+from klipsim.network import Network, SimulatedClient
 from klipsim.nodes import Nodes
 from klipsim.objects import Object
 from klipsim.replica import OPERATOR, Replica

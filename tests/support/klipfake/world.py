@@ -2,10 +2,11 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from klipfake.processes import Operator
+from klipfake.processes import Operator, Process
 
 DEADLINE_SECONDS = 60.0
 TEMPLATE = {"spec": {"containers": [{"name": "worker", "image": "none"}]}}
@@ -74,6 +75,18 @@ class World:
 
     def until_phase(self, name: str, *phases: str) -> None:
         self.until(lambda: self.phase(name) in phases, f"{name} in {phases}")
+
+
+@contextmanager
+def playing(kubectl: Callable[..., Any], namespace: str, operator: Operator, kubelet: Process) -> Iterator[World]:
+    """A namespace while an operator and a fake kubelet run; both are killed at its end."""
+    kubelet.start()
+    operator.start()
+    try:
+        yield World(kubectl, namespace, operator)
+    finally:
+        operator.kill()
+        kubelet.kill()
 
 
 def _object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
