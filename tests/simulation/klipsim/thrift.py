@@ -22,7 +22,7 @@ def nothing_twice() -> Iterator[None]:
             stack.enter_context(mock.patch.object(model, "from_wire", _once(model.from_wire)))
         for name in ("view_job", "view_pod"):
             stack.enter_context(mock.patch.object(runtime, name, _once(getattr(runtime, name))))
-        stack.enter_context(mock.patch.object(Metrics, "request", return_value=None))
+        stack.enter_context(mock.patch.object(Metrics, "request", lambda *_, **__: None))
         stack.enter_context(mock.patch.object(runtime, "CANDIDATE_RETRY_SECONDS", 2.0))
         yield
 
