@@ -80,6 +80,26 @@ export const heartbeat = mutation({
 });
 export const heartbeatInternal = internalMutation({ args: sign, handler: heard });
 
+const ended = { cluster: v.string(), epoch: v.number() };
+/** A new epoch, for a relay that finds rows of this one to be ahead of the cluster: it was restored from a backup. */
+async function begun(ctx: MutationCtx, { cluster, epoch }: { cluster: string; epoch: number }) {
+  const row = await ctx.db
+    .query("clusters")
+    .withIndex("by_cluster", (q) => q.eq("cluster", cluster))
+    .unique();
+  if (row === null) return { epoch: 1 };
+  if (row.epoch === epoch) await ctx.db.patch(row._id, { epoch: epoch + 1, version: 0 });
+  return { epoch: row.epoch === epoch ? epoch + 1 : row.epoch };
+}
+export const restored = mutation({
+  args: { ...secret, ...ended },
+  handler: async (ctx, { secret, ...args }) => {
+    requireRelay(secret);
+    return await begun(ctx, args);
+  },
+});
+export const restoredInternal = internalMutation({ args: ended, handler: begun });
+
 // --- a sweep compares -----------------------------------------------------------------------------------------------
 
 const paging = { cluster: v.string(), kind: v.union(v.literal("job"), v.literal("queue")), after: v.string() };

@@ -30,8 +30,10 @@ export async function advance(
   }
   const order = compare(to, known);
   if (order < 0) return "stale";
-  // A uid is never used twice, so within an epoch what was deleted stays so.
-  if (known.deletedAt !== undefined && known.epoch === to.epoch) return deleted ? "unchanged" : "stale";
+  // A uid is never used twice, so within an epoch what was deleted stays so, unless a sweep saw it live since.
+  if (known.deletedAt !== undefined && known.epoch === to.epoch && !(repair && order > 0)) {
+    return deleted ? "unchanged" : "stale";
+  }
   if (order === 0 && !repair && !deleted) return "unchanged";
   await ctx.db.patch(known._id, { epoch: to.epoch, version: to.version, deletedAt });
   return "applied";
