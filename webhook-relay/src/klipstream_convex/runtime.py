@@ -137,21 +137,36 @@ class ConvexSide:
 
     async def _sweep(self) -> None:
         began = time.monotonic()
+        held, self._listed = self._listed or {}, None
         try:
-            swept = await sweep(
-                self._deployment, self.settings.cluster, self.shadow, self.sink, self._read_live, self._version,
-                self._expired,
-            )  # fmt: skip
+            swept = await self._compare(held)
         except EpochEnded as ended:
             log.warning("%s: what Convex shows is replaced", ended)
             await self._begin_epoch()
-            return await self._sweep()
+            swept = await self._compare(held)
+        except BaseException:
+            for update in held.values():
+                self.sink.put(update)
+            raise
         self.last_sweep = swept
-        level = logging.WARNING if swept.mended else logging.INFO
-        log.log(level, "Convex: %d rows compared in %.1f s, %d mended (%d missing, %d stale, %d different, %d left over)",
-                swept.compared, time.monotonic() - began, swept.mended, swept.missing, swept.stale, swept.different,
-                swept.left_over)  # fmt: skip
+        log.log(
+            logging.WARNING if swept.mended else logging.INFO,
+            "Convex: %d rows compared in %.1f s, %d mended (%d missing, %d stale, %d different, %d left over)",
+            swept.compared, time.monotonic() - began, swept.mended, swept.missing, swept.stale, swept.different,
+            swept.left_over,
+        )  # fmt: skip
         await self._heartbeat(drift=float(swept.mended))
+
+    async def _compare(self, held: dict[str, Update]) -> Swept:
+        async def read(kind: Kind, uid: str) -> Update | None:
+            known, seen = held.get(uid), self.shadow.objects[kind].get(uid)
+            if known is not None and seen is not None and seen.version == known.version:
+                return known
+            return await self._read_live(kind, uid)
+
+        return await sweep(
+            self._deployment, self.settings.cluster, self.shadow, self.sink, read, self._version, self._expired
+        )
 
     async def _begin_epoch(self) -> None:
         answer = await self._deployment.mutation(
