@@ -1,0 +1,1 @@
+"""Sealing of sensitive fields with a published public key (HPKE)."""
