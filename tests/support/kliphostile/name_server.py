@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, ip_address
+from typing import cast
 
 A, AAAA = 1, 28
 Zone = Callable[[str, int], Sequence[str]]
@@ -22,8 +23,7 @@ class NameServer(asyncio.DatagramProtocol):
         """Whether questions get no answer at all."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
+        self.transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         name, kind, end = _question(data)

@@ -21,7 +21,7 @@ INNER_NAMES = (
     "1.0.0.127.in-addr.arpa", "hidden.onion", "db.private", "a.invalid", "wiki.intranet",
 )  # fmt: skip
 LEADING_INSIDE = (
-    "rebound.hostile.net", "loopback.hostile.net", "metadata.hostile.net", "mapped.hostile.net", "ula.hostile.net",
+    "loopback.hostile.net", "metadata.hostile.net", "mapped.hostile.net", "ula.hostile.net",
     "link.hostile.net", "nat64.hostile.net", "mixed.hostile.net", "cgnat.hostile.net", "multicast.hostile.net",
     "service.hostile.net", "sixtofour.hostile.net", "unspecified.hostile.net", "pod.hostile.net",
 )  # fmt: skip
@@ -30,20 +30,16 @@ _ADDRESSES = {
     "loopback": ["127.0.0.1"], "metadata": ["169.254.169.254"], "mapped": ["::ffff:127.0.0.1"], "ula": ["fd12::1"],
     "link": ["fe80::1"], "nat64": ["64:ff9b::a9fe:a9fe"], "mixed": ["93.184.215.14", "10.0.0.7"],
     "cgnat": ["100.64.1.1"], "multicast": ["224.0.0.251"], "service": ["10.96.0.10"],
-    "sixtofour": ["2002:a00:1::1"], "unspecified": ["0.0.0.0"], "pod": ["44.1.2.3"],
+    "sixtofour": ["2002:a00:1::1"], "unspecified": ["0.0.0.0"], "pod": ["44.0.2.3"],
 }  # fmt: skip
 CLUSTER_NETWORKS = ("10.96.0.0/12", "44.0.0.0/16")
 """Of the cluster that the zone's `pod` and `service` belong to; the pods have public addresses, as some do."""
 
 
 def zone(name: str, time: int) -> list[str]:
-    """A zone for `name_server`: `rebound` is public the first time it is asked for, and the machine itself after."""
-    label, _, rest = name.partition(".")
-    if rest != "hostile.net":
-        return []
-    if label == "rebound":
-        return ["93.184.215.14"] if time == 1 else ["127.0.0.1"]
-    return _ADDRESSES.get(label, [])
+    """The zone of these names for `name_server`."""
+    label, _dot, rest = name.partition(".")
+    return _ADDRESSES.get(label, []) if rest == "hostile.net" else []
 
 
 def hostile_urls(port: int) -> list[str]:

@@ -20,6 +20,7 @@ from klipstream_netguard import Rules
 LOOKUP_SECONDS = 5.0
 LOOKUP_TRIES = 2
 ADDRESSES_AT_MOST = 16
+CLOSING_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 4.0
 """Shorter than the five seconds after which many servers close a silent connection: a delivery must not meet that."""
 
@@ -46,6 +47,7 @@ class PinnedResolver(AbstractResolver):
         if nameservers:
             options["nameservers"] = list(nameservers)
         self._resolver = aiohttp.AsyncResolver(**options)
+        self._lookups: set[asyncio.Task[list[ResolveResult]]] = set()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -55,7 +57,7 @@ class PinnedResolver(AbstractResolver):
         absolute = name if self.rules.listed_host(name) else f"{name}."
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
-                found = await self._resolver.resolve(absolute, port, family)
+                found = await asyncio.shield(self._lookup(absolute, port, family))
         except TimeoutError:
             raise NameNotFound(f"the name servers of {name} do not answer") from None
         except OSError as error:
@@ -65,8 +67,23 @@ class PinnedResolver(AbstractResolver):
                 raise AddressRefused(f"{name} leads inside: {why}")
         return found[:ADDRESSES_AT_MOST]
 
+    def _lookup(self, name: str, port: int, family: socket.AddressFamily) -> asyncio.Task[list[ResolveResult]]:
+        """A task of its own: c-ares answers from its thread even to those who went away, so `close` waits for it."""
+        task = asyncio.create_task(self._resolver.resolve(name, port, family))
+        self._lookups.add(task)
+        task.add_done_callback(self._looked_up)
+        return task
+
+    def _looked_up(self, task: asyncio.Task[list[ResolveResult]]) -> None:
+        self._lookups.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever still waited has it
+
     async def close(self) -> None:
+        """Give up what is being looked up; the connector does not do it by itself."""
         await self._resolver.close()
+        if self._lookups:
+            await asyncio.wait(self._lookups, timeout=CLOSING_SECONDS)
 
 
 _called: ContextVar[str] = ContextVar("called", default="")
@@ -82,20 +99,21 @@ def calling(host: str) -> Iterator[None]:
         _called.reset(token)
 
 
-def pinned_connector(
-    rules: Rules, *, tls: ssl.SSLContext | None = None, nameservers: tuple[str, ...] = ()
-) -> aiohttp.TCPConnector:
-    """A pool of connections to checked addresses. How many there are at once is up to the caller's own limits."""
+def pinned_connector(resolver: PinnedResolver, tls: ssl.SSLContext | None = None) -> aiohttp.TCPConnector:
+    """A pool of connections to addresses that the resolver's rules allow; the caller closes the resolver.
+
+    How many there are at once is up to the caller's own limits.
+    """
 
     def gate(address: tuple[Any, ...]) -> socket.socket:
         """Judges the very address that is about to be connected to."""
         family, kind, protocol, _, where = address
-        if (why := rules.refusal(where[0], _called.get())) is not None:
+        if (why := resolver.rules.refusal(where[0], _called.get())) is not None:
             raise AddressRefused(f"the URL leads inside: {why}")
         return socket.socket(family=family, type=kind, proto=protocol)
 
     return aiohttp.TCPConnector(
-        resolver=PinnedResolver(rules, nameservers),
+        resolver=resolver,
         use_dns_cache=False,
         socket_factory=gate,
         ssl=tls if tls is not None else True,

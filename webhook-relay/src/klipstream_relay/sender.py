@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from types import SimpleNamespace
 from typing import Protocol
 
 import aiohttp
@@ -15,7 +16,7 @@ from yarl import URL
 
 from klipstream_netguard import Rules, Target, parse_target
 from klipstream_netguard.urls import target_problem
-from klipstream_relay.pinned import AddressRefused, NameNotFound, calling, pinned_connector
+from klipstream_relay.pinned import AddressRefused, NameNotFound, PinnedResolver, calling, pinned_connector
 from klipstream_relay.signing import SigningSecret, headers
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ DRAINED_BYTES = 16_384
 DRAIN_SECONDS = 0.5
 """What is read of an answer so that its connection can be used again; what is longer costs its connection."""
 HEADER_BYTES = 8192
+STALE_AT_MOST = 8
+"""Connections of the pool that turn out to be closed before the attempt counts as failed."""
 LONGEST_RETRY_AFTER_SECONDS = 86_400.0
 USER_AGENT = "klipstream-webhooks/1"
 
@@ -116,6 +119,7 @@ class Sender:
         self._timeout_seconds = timeout_seconds
         self._now = now
         self._session: aiohttp.ClientSession | None = None
+        self._resolver: PinnedResolver | None = None
 
     async def __aenter__(self) -> "Sender":
         return self
@@ -128,6 +132,9 @@ class Sender:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        if self._resolver is not None:
+            await self._resolver.close()
+            self._resolver = None
 
     async def send(self, delivery: Sendable) -> Outcome:
         """One attempt; never raises for what the endpoint, its name servers or its Secret do."""
@@ -173,16 +180,30 @@ class Sender:
             sent["Authorization"] = f"Bearer {credentials.bearer_token}"
         # As it was checked: yarl's own normalising must not make another URL of it.
         url = URL(delivery.url, encoded=True)
+        session = self._pool()
         with calling(target.host):
-            async with self._pool().post(url, data=delivery.body, headers=sent, allow_redirects=False) as answer:
-                retry_after = retry_after_seconds(answer.headers.get("Retry-After"), self._now())
-                await _drain(answer)
-                return answer.status, retry_after
+            for _ in range(STALE_AT_MOST):
+                used = _Used()
+                try:
+                    async with session.post(
+                        url, data=delivery.body, headers=sent, allow_redirects=False, trace_request_ctx=used
+                    ) as answer:
+                        retry_after = retry_after_seconds(answer.headers.get("Retry-After"), self._now())
+                        await _drain(answer)
+                        return answer.status, retry_after
+                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                    # The receiver closed a connection that had been silent, as this delivery was on its way. Had it
+                    # read it all the same, the webhook-id tells.
+                    if not used.again:
+                        raise
+        raise aiohttp.ServerDisconnectedError
 
     def _pool(self) -> aiohttp.ClientSession:
         if self._session is None:
+            self._resolver = PinnedResolver(self.rules, self._nameservers)
             self._session = aiohttp.ClientSession(
-                connector=pinned_connector(self.rules, tls=self._tls, nameservers=self._nameservers),
+                trace_configs=[_tracing()],
+                connector=pinned_connector(self._resolver, self._tls),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
                 auto_decompress=False,
@@ -228,6 +249,23 @@ def retry_after_seconds(value: str | None, now: float) -> float | None:
         moment = moment.replace(tzinfo=UTC)
     seconds = (moment - datetime.fromtimestamp(now, UTC)).total_seconds()
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
+
+
+@dataclass(slots=True)
+class _Used:
+    """What a request learns of its connection."""
+
+    again: bool = False
+    """Whether it had carried a request before."""
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    async def again(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.again = True
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_reuseconn.append(again)
+    return tracing
 
 
 async def _drain(answer: aiohttp.ClientResponse) -> None:
