@@ -9,7 +9,7 @@ class Delivery:
     """One announcement for one endpoint, as the ledger keeps it. No secret is part of it."""
 
     id: str
-    """The webhook-id: the same for every try, and after the ledger was lost."""
+    """The webhook-id: the same for every try, for every endpoint, and after the ledger was lost."""
     endpoint: str
     """Key of the endpoint (`endpoints.Endpoint.key`)."""
     url: str
@@ -31,5 +31,3 @@ class State(StrEnum):
     DELIVERED = "delivered"
     DEAD = "dead"
     """Given up: exhausted, refused, gone or too old. It can be redelivered by hand."""
-    SUPERSEDED = "superseded"
-    """Progress that something newer of the same job made superfluous before it was sent."""
