@@ -1,10 +1,11 @@
-"""Telling the job's status that its end was announced: what retention waits for, and all that the relay writes there."""
+"""Telling the job's status that its end was announced: what retention waits for, and all that the relay writes."""
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import Any
 
 from klipstream_api import names
 from klipstream_api.meta import rfc3339
@@ -64,7 +65,7 @@ class Acknowledger:
 
     async def _write(self, job: JobRow) -> None:
         """Guarded by the end that was announced: a replay in between has another end, and gets its own."""
-        patch = [
+        patch: list[dict[str, Any]] = [
             {"op": "test", "path": "/metadata/uid", "value": job.uid},
             {"op": "test", "path": "/status/finishedAt", "value": job.finished_at},
             {"op": "add", "path": "/status/announcedAt", "value": rfc3339(self._now())},

@@ -25,6 +25,8 @@ HELD_AT_MOST = 2000
 """Steps that wait for the ledger. Beyond them the feed waits for the disk: that is the backpressure."""
 TOGETHER = 250
 LONGEST_WAIT_SECONDS = 5.0
+LAG_SECONDS = 30.0
+"""A watch that lags by more than that is a problem that its reflector knows of."""
 
 Step = Callable[[LedgerFile], set[str]]
 
@@ -107,7 +109,7 @@ class Announcer:
             self._forget(uid)
             if uid in self._open:
                 self._open.discard(uid)
-                self._add(lambda file: (file.close_job(uid), set[str]())[1])
+                self._add(lambda file: _closed(file, uid))
             return
         told = self._directory.recipients(job)
         if not told:
@@ -244,8 +246,11 @@ class Announcer:
         self._something.set()
         if len(self._steps) >= HELD_AT_MOST:
             while self._steps:
-                steps = self._next_steps()
-                self._recorded(steps, self._ledger.write_now(lambda file, steps=steps: _together(file, steps)))
+                self._flush_now()
+
+    def _flush_now(self) -> None:
+        steps = self._next_steps()
+        self._recorded(steps, self._ledger.write_now(lambda file: _together(file, steps)))
 
     def _next_steps(self) -> list[tuple[Step, str | None]]:
         steps, self._steps = self._steps[:TOGETHER], self._steps[TOGETHER:]
@@ -278,11 +283,11 @@ class Announcer:
 
     async def settled(self) -> None:
         """Write down what was seen so far, and that it was: until now everything is known."""
-        now = self._now().timestamp()
+        current_at = self._now().timestamp() - LAG_SECONDS
         while self._steps:
             await self._flush()
-        await self._ledger.write(lambda file: file.set_current(now))
-        self.current_at = now
+        await self._ledger.write(lambda file: file.set_current(current_at))
+        self.current_at = current_at
 
 
 def _together(file: LedgerFile, steps: Iterable[tuple[Step, str | None]]) -> set[str]:
@@ -290,6 +295,11 @@ def _together(file: LedgerFile, steps: Iterable[tuple[Step, str | None]]) -> set
     for step, _ in steps:
         endpoints |= step(file)
     return endpoints
+
+
+def _closed(file: LedgerFile, uid: str) -> set[str]:
+    file.close_job(uid)
+    return set()
 
 
 def _deleted(file: LedgerFile, uid: str, now: datetime) -> set[str]:

@@ -22,6 +22,7 @@ from klipstream_relay.breaker import Breaker, BreakerPolicy
 from klipstream_relay.deliveries import Delivery, State
 from klipstream_relay.ledger import Ledger
 from klipstream_relay.ledger_file import LedgerFile, Settlement
+from klipstream_relay.limits import Limits
 
 log = logging.getLogger(__name__)
 LONGEST_WAIT_SECONDS = 1.0
@@ -29,17 +30,6 @@ UPKEEP_SECONDS = 1.0
 GIVE_UP_EVERY_SECONDS = 30.0
 PRUNE_EVERY_SECONDS = 600.0
 THROTTLES = (408, 429)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much is on its way at once, and how long what is over is kept."""
-
-    per_endpoint: int = 4
-    together: int = 256
-    """Beyond half of it an endpoint has one delivery on its way at most, so that slow ones leave room for others."""
-    keep_seconds: float = 604_800.0
-    """How long a delivery that ended stays in the ledger, for `list` and `redeliver`."""
 
 
 _Note = Callable[[LedgerFile], None]
@@ -298,13 +288,18 @@ class Dispatcher:
                 await self._look_at_everything()
             if now >= give_up_at:
                 give_up_at = now + GIVE_UP_EVERY_SECONDS
-                before = now - self._retries.give_up_seconds
-                for uid in await self._ledger.write(lambda file: file.give_up_old(before, now)):
-                    self._on_final(uid)
-            if now >= prune_at:
-                kept = now - self._limits.keep_seconds
-                if not await self._ledger.write(lambda file: file.prune(kept)):
-                    prune_at = now + PRUNE_EVERY_SECONDS
+                await self._give_up(now)
+            if now >= prune_at and not await self._prune(now):
+                prune_at = now + PRUNE_EVERY_SECONDS
+
+    async def _give_up(self, now: float) -> None:
+        before = now - self._retries.give_up_seconds
+        for uid in await self._ledger.write(lambda file: file.give_up_old(before, now)):
+            self._on_final(uid)
+
+    async def _prune(self, now: float) -> int:
+        before = now - self._limits.keep_seconds
+        return await self._ledger.write(lambda file: file.prune(before))
 
 
 def _settle(file: LedgerFile, what: Settlement, notes: list[_Note], now: float) -> None:

@@ -84,9 +84,9 @@ def history(job: AnalysisJob) -> tuple[Announcement, ...]:
         if each.started_at is not None:
             add(WebhookEvent.STARTED, each.started_at, each.attempt, each.attempt, 0.0, Phase.STARTING)
         last = each.attempt == status.attempt
-        if each.failure_class is not None and each.finished_at is not None:
-            if not (last and status.phase is Phase.FAILED):
-                add(WebhookEvent.RETRYING, each.finished_at, each.attempt, each.attempt, *reached(job, each.attempt))
+        failed_for_good = last and status.phase is Phase.FAILED
+        if each.failure_class is not None and each.finished_at is not None and not failed_for_good:
+            add(WebhookEvent.RETRYING, each.finished_at, each.attempt, each.attempt, *reached(job, each.attempt))
     if status.phase in FINISHED_PHASES and status.finished_at is not None:
         where = reached(job, status.attempt)
         if status.phase is Phase.SUCCEEDED:

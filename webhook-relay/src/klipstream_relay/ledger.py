@@ -113,7 +113,7 @@ class Ledger:
                     step.done.set_result(result)
             if written:
                 self._file.commit()
-        except BaseException as error:  # noqa: BLE001 - whoever asked is told
+        except BaseException as error:
             self._file.rollback()
             for step in steps:
                 with contextlib.suppress(Exception):

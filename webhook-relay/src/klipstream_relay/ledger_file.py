@@ -21,6 +21,10 @@ from klipstream_relay.deliveries import Delivery, State
 BUSY_SECONDS = 15.0
 _FINAL = ", ".join(f"'{event}'" for event in sorted(FINAL_EVENTS))
 _COLUMNS = "id, endpoint, url, event, job_uid, namespace, body, created, tries"
+_COMPLETE = (
+    "SELECT * FROM jobs WHERE open = 1 AND finished_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM deliveries d"  # noqa: S608
+    f" WHERE d.job_uid = jobs.uid AND d.state = 'pending' AND d.event IN ({_FINAL}))"
+)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS deliveries (
     number INTEGER PRIMARY KEY,
@@ -201,15 +205,11 @@ class LedgerFile:
 
     def complete(self, uids: Iterable[str] | None, at_most: int = 500) -> list[JobRow]:
         """Finished jobs (among these) whose end has reached everybody, or was given up, and is not acknowledged."""
-        query = (
-            "SELECT * FROM jobs WHERE open = 1 AND finished_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM deliveries d"
-            f" WHERE d.job_uid = jobs.uid AND d.state = 'pending' AND d.event IN ({_FINAL}))"  # noqa: S608
-        )
         if uids is None:
-            return [_job(row) for row in self._db.execute(f"{query} LIMIT ?", (at_most,))]
+            return [_job(row) for row in self._db.execute(f"{_COMPLETE} LIMIT ?", (at_most,))]
         found: list[JobRow] = []
         for uid in uids:
-            found += [_job(row) for row in self._db.execute(f"{query} AND uid = ?", (uid,))]
+            found += [_job(row) for row in self._db.execute(f"{_COMPLETE} AND uid = ?", (uid,))]
         return found
 
     # --- what is delivered -----------------------------------------------------------------------------------
@@ -327,9 +327,7 @@ class LedgerFile:
 
     # --- operations ------------------------------------------------------------------------------------------
 
-    def entries(
-        self, state: State | None, endpoint: str | None, job: str | None, at_most: int
-    ) -> Iterator[Entry]:
+    def entries(self, state: State | None, endpoint: str | None, job: str | None, at_most: int) -> Iterator[Entry]:
         """The deliveries that match, the latest first; `job` is a uid or a job id."""
         where, values = ["1"], list[object]()
         for clause, value in (("state = ?", state), ("endpoint = ?", endpoint)):
