@@ -73,14 +73,9 @@ def _callback(value: Any) -> SealedCallback | None:
         return None
     _known(value, "callback", {"hosts", "signingSecret", "bearerToken"})
     hosts = value.get("hosts")
-    if (
-        not isinstance(hosts, list)
-        or not 1 <= len(hosts) <= HOSTS_AT_MOST
-        or not all(_text(host, 253) for host in hosts)
-    ):
-        raise BadFields(
-            f"callback.hosts must list 1 to {HOSTS_AT_MOST} hosts that the secret and the token are meant for"
-        )
+    listed = isinstance(hosts, list) and 1 <= len(hosts) <= HOSTS_AT_MOST and all(_text(each, 253) for each in hosts)
+    if not listed:
+        raise BadFields(f"callback.hosts must list 1 to {HOSTS_AT_MOST} hosts that secret and token are meant for")
     for name in ("signingSecret", "bearerToken"):
         if value.get(name) is not None and not _text(value[name], 4096):
             raise BadFields(f"callback.{name} must be a string of 1 to 4096 characters")

@@ -65,9 +65,9 @@ def open_with(private: X25519PrivateKey, sealed: str, namespace: str, job_id: st
     _, message = _parsed(sealed)
     try:
         return _SUITE.decrypt(message, private, info=_info(namespace, job_id))
-    except InvalidTag:
+    except (InvalidTag, ValueError):
         raise CannotOpen(
-            f"it was not sealed for namespace {namespace} and job id {job_id}, or it was changed: seal it again for them"
+            f"it was not sealed for namespace {namespace} and job id {job_id}, or was changed: seal it again for them"
         ) from None
 
 
@@ -90,8 +90,9 @@ def decode(text: str) -> bytes:
 
 
 def _info(namespace: str, job_id: str) -> bytes:
-    """Neither a namespace nor a job id holds a line break, so that no two pairs look alike."""
-    assert "\n" not in namespace
+    """Raises ValueError for a namespace with a line break, by which two pairs could look alike."""
+    if "\n" in namespace:
+        raise ValueError(f"no namespace is called {namespace!r}")
     return f"klipstream sealed fields\n{namespace}\n{job_id}".encode()
 
 

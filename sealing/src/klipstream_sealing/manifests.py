@@ -21,7 +21,7 @@ def manifests(ring: KeyRing, name: str, namespace: str, resource_version: str | 
 
 
 def ring_of_secret(text: str) -> tuple[KeyRing, str, str, str | None]:
-    """Ring, name, namespace and resourceVersion of a Secret as `kubectl get secret -o json` prints it. Raises BadRing."""
+    """Ring, name, namespace and resourceVersion of a Secret as kubectl prints it as JSON. Raises BadRing."""
     try:
         secret = json.loads(text)
         metadata = secret["metadata"]

@@ -9,7 +9,7 @@ from klipstream_sealing.ring import BadRing, KeyRing
 
 @dataclass(slots=True)
 class RingFile:
-    """Reads the ring when it is needed, and again when the file was changed (a rotation reaches a mount in a minute)."""
+    """Reads the ring when it is needed, and again when the file was changed; a rotation is there in a minute."""
 
     path: Path
     _read: tuple[tuple[int, int], KeyRing] | None = field(default=None, repr=False)
