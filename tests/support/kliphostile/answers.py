@@ -25,7 +25,8 @@ ODD = (
     b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok",
     b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\nok",
     b"HTTP/1.1 200 OK\r\nContent-Length: 0x2\r\n\r\nok", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nok",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nok",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\nok\r\n0\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nnogzi",
@@ -33,12 +34,14 @@ ODD = (
     b"HTTP/1.1 200 OK\r\nSet-Cookie: \xff=;;;=\"; expires=never\r\nContent-Length: 0\r\n\r\n",
     b"HTTP/1.1 200 OK\r\n folded: x\r\n\r\n", b"HTTP/1.1 200 OK\r\n: nameless\r\n\r\n", b"HTTP/1.1 200 OK\nX: y\n\n",
     b"HTTP/1.1 200 OK\r\nLink: <http://[::1>; rel=\"a\r\nContent-Length: 0\r\n\r\n",
-    b"HTTP/1.1 302 Found\r\nLocation: \r\n\r\n", b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: \r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n",
     b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello", b"HTTP/1.1 304 Not Modified\r\n\r\n",
     *(
         b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nRetry-After: " + value + b"\r\n\r\n"
         for value in (
-            b"", b"-1", b"1e9", b"NaN", b"99999999999999999999999999", b"Fri, 31 Dec 9999 23:59:59 GMT", b"\xff", b"soon",
+            b"", b"-1", b"1e9", b"NaN", b"99999999999999999999999999", b"Fri, 31 Dec 9999 23:59:59 GMT", b"\xff",
+            b"soon",
             b"Thu, 00 Foo 0000 99:99:99 GMT", b"Thu, 01 Jan 1970 00:00:00 +9999", "٣".encode(), b"1" * 5000,
         )
     ),

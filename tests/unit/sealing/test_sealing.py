@@ -36,7 +36,8 @@ def test_what_is_sealed_opens_for_no_other_namespace_or_job(namespace: str, job_
 @pytest.mark.parametrize(
     "sealed",
     ["", "seal1", "seal1..", "seal2" + SEALED[5:], SEALED + "\n", SEALED[:40], SEALED[:-6], SEALED + "AAAA",
-     SEALED.replace(RING.public.key_id, "0" * 16), "seal1." + RING.public.key_id + ".A", f"seal1.{RING.public.key_id}.{'A' * 80}", "ä" * 100],
+     SEALED.replace(RING.public.key_id, "0" * 16), "seal1." + RING.public.key_id + ".A",
+     f"seal1.{RING.public.key_id}.{'A' * 80}", "ä" * 100],
 )  # fmt: skip
 def test_what_is_no_whole_sealed_text_does_not_open(sealed: str) -> None:
     with pytest.raises(CannotOpen):
