@@ -61,11 +61,12 @@ def queue_recipients(queue: AnalysisQueue) -> tuple[Recipient, ...]:
 def facts_of(endpoint: Endpoint) -> str:
     """An endpoint as the ledger keeps it; the names of Secrets, and nothing that is in them."""
     refs = {"signing": endpoint.signing, "token": endpoint.token}
-    return json.dumps({"namespace": endpoint.namespace} | {k: v and [v.name, v.key] for k, v in refs.items()})
+    named = {k: v and [v.name, v.key] for k, v in refs.items()}
+    return json.dumps({"namespace": endpoint.namespace} | named | ({"sealed": True} if endpoint.sealed else {}))
 
 
 def endpoint_from(key: str, facts: str) -> Endpoint:
     """The reverse of `facts_of`."""
     read = json.loads(facts)
     signing, token = (SecretKeyRef(name=v[0], key=v[1]) if (v := read[k]) else None for k in ("signing", "token"))
-    return Endpoint(key, read["namespace"], signing, token)
+    return Endpoint(key, read["namespace"], signing, token, read.get("sealed", False))

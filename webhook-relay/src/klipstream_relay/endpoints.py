@@ -25,6 +25,8 @@ class Endpoint:
     """The key (or keys, while one is being rotated) that its webhooks are signed with; unsigned where None."""
     token: SecretKeyRef | None
     """A bearer token; none is sent where None."""
+    sealed: bool = False
+    """Whether each job may have sealed both with itself, instead of naming Secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +38,15 @@ class Recipient:
     events: frozenset[WebhookEvent]
 
 
-def callback_key(namespace: str, url: str, signing: SecretKeyRef | None, token: SecretKeyRef | None) -> str:
+def callback_key(
+    namespace: str, url: str, signing: SecretKeyRef | None, token: SecretKeyRef | None, sealed: bool = False
+) -> str:
     """The key of a callback's endpoint."""
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     origin = f"{(parts.hostname or '').lower()}:{port}"
     refs = "|".join(f"{ref.name}/{ref.key}" if ref is not None else "" for ref in (signing, token))
-    digest = hashlib.sha256(f"{parts.scheme}|{refs}".encode()).hexdigest()[:8]
+    digest = hashlib.sha256(f"{parts.scheme}|{refs}{'|sealed' if sealed else ''}".encode()).hexdigest()[:8]
     return f"callback/{namespace}/{origin}/{digest}"
 
 
@@ -51,11 +55,12 @@ def recipients(job: AnalysisJob, queue: AnalysisQueue | None) -> tuple[Recipient
     found = []
     namespace = job.metadata.namespace
     if (callback := job.spec.callback) is not None:
+        sealed = job.spec.sealed is not None and callback.secret_ref is None and callback.token_ref is None
         try:
-            key = callback_key(namespace, callback.url, callback.secret_ref, callback.token_ref)
+            key = callback_key(namespace, callback.url, callback.secret_ref, callback.token_ref, sealed)
         except ValueError:  # a port beyond 65535, or a broken IPv6 address: the schema lets them in
             key = f"callback/{namespace}/invalid/{hashlib.sha256(callback.url.encode()).hexdigest()[:8]}"
-        endpoint = Endpoint(key, namespace, callback.secret_ref, callback.token_ref)
+        endpoint = Endpoint(key, namespace, callback.secret_ref, callback.token_ref, sealed)
         found.append(Recipient(endpoint, callback.url, _chosen(callback.events)))
     if queue is not None:
         for each in queue.spec.endpoints:

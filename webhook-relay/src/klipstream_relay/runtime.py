@@ -50,7 +50,7 @@ class Runtime:
         self.ledger = ledger
         self.metrics = metrics
         self.directory = Directory()
-        self.sender = sender_of(settings, client, self.directory)
+        self.sender = sender_of(settings, client, self.directory, self._name_of)
         self.stopping = asyncio.Event()
         self.leading = False
         self._now = steady_clock()
@@ -93,6 +93,10 @@ class Runtime:
 
     async def _send(self, delivery: Delivery) -> Outcome:
         return await self.sender.send(delivery)
+
+    async def _name_of(self, uid: str) -> str | None:
+        job = await self.ledger.read(lambda file: file.job(uid))
+        return job.name if job is not None else None
 
     def problems(self) -> list[str]:
         """What keeps this relay from announcing; empty while it does."""

@@ -21,6 +21,7 @@ class BadSetting(ValueError):
 class Settings:
     """How this relay runs. Seconds and ports are plain numbers; namespaces are empty to watch all.
 
+    `sealing_ring` is the file with the private keys, which may come and change while the relay runs.
     `relist_seconds` is how often all jobs are listed, for what a watch may have swallowed.
     """
 
@@ -40,6 +41,7 @@ class Settings:
     limits: Limits
     rules: Rules
     ca_file: Path | None
+    sealing_ring: Path | None
     nameservers: tuple[str, ...]
     log_format: str
     log_level: str
@@ -117,6 +119,7 @@ class Settings:
             ),
             rules=rules,
             ca_file=ca_file,
+            sealing_ring=Path(text("SEALING_RING")) if text("SEALING_RING") else None,
             nameservers=words("NAMESERVERS"),
             log_format=choice("LOG_FORMAT", "plain", "plain", "json"),
             log_level=choice("LOG_LEVEL", "INFO", "DEBUG", "INFO", "WARNING", "ERROR"),
