@@ -20,6 +20,12 @@ AT_ONCE = 4
 LOOK_AGAIN_SECONDS = 60.0
 
 
+def _read(finished_at: str | None) -> datetime:
+    """When the job ended, by the operator's clock: ours may be behind, and the announcement follows the end."""
+    assert finished_at is not None
+    return datetime.fromisoformat(finished_at)
+
+
 class Acknowledger:
     """Writes status.announcedAt once a job's end has reached everybody, or was given up."""
 
@@ -68,7 +74,7 @@ class Acknowledger:
         patch: list[dict[str, Any]] = [
             {"op": "test", "path": "/metadata/uid", "value": job.uid},
             {"op": "test", "path": "/status/finishedAt", "value": job.finished_at},
-            {"op": "add", "path": "/status/announcedAt", "value": rfc3339(self._now())},
+            {"op": "add", "path": "/status/announcedAt", "value": rfc3339(max(self._now(), _read(job.finished_at)))},
         ]
         try:
             await self._client.patch_status(ANALYSIS_JOBS, job.name, job.namespace, patch, kind="json")

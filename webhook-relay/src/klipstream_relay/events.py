@@ -51,8 +51,9 @@ class Announcement:
 def webhook_id(uid: str, event: WebhookEvent, occurrence: str) -> str:
     """The id of an announcement, from what makes it the one that it is.
 
-    An attempt starts, is retried and ends once, and a job is queued once for each replay; so the attempt, or the
-    replay, tells two of a kind apart.
+    An attempt starts, is retried and ends once, and each acceptance and each replay gives a job a place of its own in
+    the queue's order; so the attempt, or that place, tells two of a kind apart. (The number of replays would not do: a
+    replay that is refused counts as well.)
     """
     return "msg_" + hashlib.sha256(f"{uid}\n{event}\n{occurrence}".encode()).hexdigest()[:32]
 
@@ -79,7 +80,7 @@ def history(job: AnalysisJob) -> tuple[Announcement, ...]:
     attempts = [each for each in status.attempts if _of_this_life(job, each)]
     if status.queue_name is not None and status.queued_at is not None and status.phase is not Phase.REJECTED:
         attempt = attempts[0].attempt - 1 if attempts else status.attempt
-        add(WebhookEvent.QUEUED, status.queued_at, attempt, status.observed_replay, 0.0, Stage.QUEUED)
+        add(WebhookEvent.QUEUED, status.queued_at, attempt, status.sequence or 0, 0.0, Stage.QUEUED)
     for each in attempts:
         if each.started_at is not None:
             add(WebhookEvent.STARTED, each.started_at, each.attempt, each.attempt, 0.0, Phase.STARTING)
@@ -142,11 +143,11 @@ def deletion(uid: str, attempt: int, sequence: int, now: datetime) -> Announceme
 
 
 def is_announced(job: AnalysisJob) -> bool:
-    """Whether the end of the job was announced; clients may have written whole seconds."""
+    """Whether this end of the job was announced, and not only the one before a replay."""
     status = job.status
     if status.phase not in FINISHED_PHASES or status.finished_at is None or status.announced_at is None:
         return False
-    return status.announced_at >= status.finished_at.replace(microsecond=0)
+    return status.announced_at >= status.finished_at
 
 
 def milliseconds(moment: datetime) -> int:
@@ -178,5 +179,5 @@ def _failure_before_replay(job: AnalysisJob) -> Attempt | None:
     if last is None or last.failure_class is None or last.finished_at is None:
         return None
     announced_at = job.status.announced_at
-    told = announced_at is not None and announced_at >= last.finished_at.replace(microsecond=0)
+    told = announced_at is not None and announced_at >= last.finished_at
     return None if told else last

@@ -1,0 +1,162 @@
+"""A relay and receivers as processes, as a test sees them."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from klipfake.processes import Process, free_port
+from klipstream_kube import Client
+from klipwebhook.statuses import PlayedJob
+
+DEADLINE_SECONDS = 40.0
+
+
+class Received(NamedTuple):
+    """A request that a receiver answered."""
+
+    port: int
+    id: str
+    came: float
+    code: int
+    body: dict[str, Any]
+    headers: dict[str, str]
+    raw: str
+
+    @property
+    def type(self) -> str:
+        return str(self.body["type"])
+
+
+class Receivers:
+    """Receivers by the name that a test gives them."""
+
+    def __init__(self, folder: Path, certificate: Path | None = None, **behaviours: str) -> None:
+        self.ports = {name: free_port() for name in behaviours}
+        self._scheme = "https" if certificate is not None else "http"
+        self._file = folder / "received.jsonl"
+        listening = [f"{self.ports[n]}={b}" for n, b in behaviours.items() if b != "dead"]
+        more = ["--certificate", str(certificate)] if certificate is not None else []
+        self.process = Process(
+            "klipwebhook.receivers", folder / "none", folder / "receivers.log", str(self._file), *listening, *more
+        )
+
+    def url(self, name: str, path: str = "hook") -> str:
+        return f"{self._scheme}://127.0.0.1:{self.ports[name]}/{path}"
+
+    def behave(self, name: str, behaviour: str) -> None:
+        """Change what a receiver does."""
+        request = urllib.request.Request(self.url(name, "behave"), data=behaviour.encode(), method="POST")
+        urllib.request.urlopen(request, timeout=5).close()
+
+    def received(self, name: str | None = None) -> list[Received]:
+        """What came, in order; to one of them."""
+        if not self._file.exists():
+            return []
+        found = []
+        for line in self._file.read_text().splitlines():
+            read = json.loads(line)
+            if name is None or read["port"] == self.ports[name]:
+                found.append(Received(read["port"], read["id"], read["came"], read["code"], read["body"],
+                                      read["headers"], read["raw"]))  # fmt: skip
+        return found
+
+    def types(self, name: str) -> list[str]:
+        """Types of what was taken, in order."""
+        return [each.type for each in self.received(name) if each.code < 300]
+
+    def listen(self) -> None:
+        """Start to."""
+        self.process.start()
+        port = next(iter(self.process_ports()))
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                request = urllib.request.Request(f"http://127.0.0.1:{port}/nothing", method="GET")
+                urllib.request.urlopen(request, timeout=1).close()
+            except urllib.error.HTTPError:
+                return
+            except (urllib.error.URLError, OSError) as error:
+                if self._scheme == "https" and "Connection refused" not in str(error):
+                    return
+                assert time.monotonic() < deadline, self.process.said()
+                time.sleep(0.05)
+
+    def process_ports(self) -> list[int]:
+        return [int(word.split("=")[0]) for word in self.process._command if "=" in word]
+
+
+class Relay(Process):
+    """The relay with short waits, and a ledger of its own."""
+
+    def __init__(self, kubeconfig: Path, folder: Path, namespace: str, **environment: str) -> None:
+        self.ledger = folder / "ledger.db"
+        self.http_port = free_port()
+        self.environment = {
+            "KLIPSTREAM_NAMESPACES": namespace,
+            "KLIPSTREAM_LEASE_NAMESPACE": namespace,
+            "KLIPSTREAM_LEASE_SECONDS": "2",
+            "KLIPSTREAM_LEDGER": str(self.ledger),
+            "KLIPSTREAM_HTTP_HOST": "127.0.0.1",
+            "KLIPSTREAM_HTTP_PORT": str(self.http_port),
+            "KLIPSTREAM_ALLOWED_NETWORKS": "127.0.0.0/8",
+            "KLIPSTREAM_RETRY_SECONDS": "0.2",
+            "KLIPSTREAM_CIRCUIT_SECONDS": "0.5",
+            "KLIPSTREAM_CIRCUIT_AT_MOST_SECONDS": "2",
+        } | environment
+        self._kubeconfig = kubeconfig
+        super().__init__("klipstream_relay", kubeconfig, folder / "relay.log", **self.environment)
+
+    @property
+    def ready(self) -> bool:
+        return self.answer("/readyz") is not None
+
+    def answer(self, path: str) -> str | None:
+        """What GET says, None where that is no success."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=2) as found:
+                return str(found.read().decode())
+        except (urllib.error.URLError, OSError):
+            return None
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one of its commands beside it."""
+        environment = os.environ | {"KUBECONFIG": str(self._kubeconfig)} | self.environment
+        command = [sys.executable, "-m", "klipstream_relay", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    def deliveries(self, *arguments: str) -> list[dict[str, Any]]:
+        """What `list` says, the latest first."""
+        done = self.command("list", "--json", "--limit", "1000000", *arguments)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+class Stage:
+    """A namespace with a relay."""
+
+    def __init__(self, client: Client, namespace: str, relay: Relay, receivers: Receivers) -> None:
+        self.client, self.namespace, self.relay, self.receivers = client, namespace, relay, receivers
+
+    def job(self, name: str, queue: str = "default") -> PlayedJob:
+        return PlayedJob(self.client, self.namespace, name, queue)
+
+    async def until(self, condition: Callable[[], object], what: str, seconds: float = DEADLINE_SECONDS) -> None:
+        """Wait for it."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            said = self.relay.said()[-3000:]
+            assert time.monotonic() < deadline, f"never: {what}\n{said}"
+            await asyncio.sleep(0.05)
+
+    async def start_relay(self) -> None:
+        """Start it and wait until it announces."""
+        self.relay.start()
+        await self.until(lambda: self.relay.ready or not self.relay.running, "the relay is ready")
+        assert self.relay.running, self.relay.said()[-3000:]
