@@ -18,8 +18,10 @@ async def make_stage(control_plane, custom_resources, namespace: str, tmp_path: 
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client(load_connection(str(control_plane.kubeconfig))))
 
-        async def make(behaviours: dict[str, str], started: bool = True, **environment: str) -> Stage:
-            receivers = Receivers(tmp_path, **behaviours)
+        async def make(
+            behaviours: dict[str, str], started: bool = True, certificate: Path | None = None, **environment: str
+        ) -> Stage:
+            receivers = Receivers(tmp_path, certificate, **behaviours)
             receivers.listen()
             stack.callback(receivers.process.kill)
             relay = Relay(control_plane.kubeconfig, tmp_path, namespace, **environment)

@@ -1,11 +1,14 @@
 """A relay and receivers as processes, as a test sees them."""
 
 import asyncio
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -154,6 +157,25 @@ class Stage:
             said = self.relay.said()[-3000:]
             assert time.monotonic() < deadline, f"never: {what}\n{said}"
             await asyncio.sleep(0.05)
+
+    def endpoint(self, name: str, *events: str) -> dict[str, Any]:
+        """A receiver as the endpoint of a queue."""
+        return {"name": name, "url": self.receivers.url(name)} | ({"events": list(events)} if events else {})
+
+    async def announced(self, job: PlayedJob) -> dict[str, Any]:
+        """Wait until the end of the job, as it is now, is acknowledged; its status then."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while True:
+            status = await job.status()
+            if status.get("finishedAt", "~") <= status.get("announcedAt", ""):
+                return status
+            assert time.monotonic() < deadline, f"never announced: {status}\n{self.relay.said()[-3000:]}"
+            await asyncio.sleep(0.1)
+
+    def is_current(self) -> bool:
+        """Whether the relay has seen everything once, and written that down."""
+        with contextlib.closing(sqlite3.connect(self.relay.ledger)) as ledger:
+            return ledger.execute("SELECT 1 FROM meta WHERE name = 'current'").fetchone() is not None
 
     async def start_relay(self) -> None:
         """Start it and wait until it announces."""

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 LONGEST_WAIT_SECONDS = 1.0
 UPKEEP_SECONDS = 1.0
 GIVE_UP_EVERY_SECONDS = 30.0
+COUNT_EVERY_SECONDS = 5.0
 PRUNE_EVERY_SECONDS = 600.0
 THROTTLES = (408, 429)
 
@@ -107,6 +108,10 @@ class Dispatcher:
         self._stopping = False
         self.out = 0
         """Deliveries on their way."""
+        self.pending = self.dead = 0
+        """Deliveries in the ledger, as of the last look."""
+        self.oldest_pending: float | None = None
+        """When the oldest one that is pending came in."""
 
     @property
     def open_circuits(self) -> int:
@@ -278,7 +283,7 @@ class Dispatcher:
     async def _upkeep(self) -> None:
         """Give up what is too old, forget what is over for long, and see what other processes changed."""
         version = await self._ledger.read(lambda file: file.version())
-        give_up_at = prune_at = self._now()
+        give_up_at = prune_at = count_at = self._now()
         while True:
             await asyncio.sleep(UPKEEP_SECONDS)
             now = self._now()
@@ -286,11 +291,18 @@ class Dispatcher:
             if current != version:
                 version = current
                 await self._look_at_everything()
+            if now >= count_at:
+                count_at = now + COUNT_EVERY_SECONDS
+                await self._count()
             if now >= give_up_at:
                 give_up_at = now + GIVE_UP_EVERY_SECONDS
                 await self._give_up(now)
             if now >= prune_at and not await self._prune(now):
                 prune_at = now + PRUNE_EVERY_SECONDS
+
+    async def _count(self) -> None:
+        counts, self.oldest_pending = await self._ledger.read(lambda file: (file.counts(), file.oldest_pending()))
+        self.pending, self.dead = counts.get(State.PENDING, 0), counts.get(State.DEAD, 0)
 
     async def _give_up(self, now: float) -> None:
         before = now - self._retries.give_up_seconds

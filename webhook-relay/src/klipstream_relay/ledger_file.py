@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
 CREATE INDEX IF NOT EXISTS heads ON deliveries (endpoint, due) WHERE state = 'pending' AND head = 1;
 CREATE INDEX IF NOT EXISTS chains ON deliveries (job_uid, endpoint, number) WHERE state = 'pending';
 CREATE INDEX IF NOT EXISTS waiting ON deliveries (created) WHERE state = 'pending';
+CREATE INDEX IF NOT EXISTS states ON deliveries (state);
 CREATE INDEX IF NOT EXISTS ended ON deliveries (ended) WHERE state <> 'pending';
 CREATE INDEX IF NOT EXISTS jobs_of ON deliveries (job_uid);
 CREATE TABLE IF NOT EXISTS jobs (
@@ -368,7 +369,7 @@ class LedgerFile:
 
     def counts(self) -> dict[str, int]:
         """Deliveries by state."""
-        return dict(self._db.execute("SELECT state, count(*) FROM deliveries GROUP BY state"))
+        return dict(self._db.execute("SELECT state, count(*) FROM deliveries INDEXED BY states GROUP BY state"))
 
     def oldest_pending(self) -> float | None:
         """When the oldest pending delivery came in."""

@@ -88,6 +88,11 @@ class Runtime:
         self._reflectors: list[Reflector] = []
         metrics.gauge("leading", "1 while this relay announces.", lambda: float(self.leading))
         metrics.gauge("deliveries_on_their_way", "Tries that are under way.", lambda: float(self.dispatcher.out))
+        metrics.gauge("pending", "Deliveries that are still to arrive.", lambda: float(self.dispatcher.pending))
+        metrics.gauge("dead_letters", "Deliveries that were given up and are kept.",
+                      lambda: float(self.dispatcher.dead))  # fmt: skip
+        metrics.gauge("oldest_pending_seconds", "Age of the oldest delivery that is still to arrive.",
+                      self._oldest_pending_seconds)  # fmt: skip
         metrics.gauge("open_circuits", "Endpoints that are taken to be down.",
                       lambda: float(self.dispatcher.open_circuits))  # fmt: skip
 
@@ -97,6 +102,10 @@ class Runtime:
     async def _name_of(self, uid: str) -> str | None:
         job = await self.ledger.read(lambda file: file.job(uid))
         return job.name if job is not None else None
+
+    def _oldest_pending_seconds(self) -> float:
+        oldest = self.dispatcher.oldest_pending
+        return 0.0 if oldest is None else max(0.0, self._now() - oldest)
 
     def problems(self) -> list[str]:
         """What keeps this relay from announcing; empty while it does."""
