@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -38,12 +39,28 @@ class Received(NamedTuple):
 
 
 class Receivers:
-    """Receivers by the name that a test gives them."""
+    """Receivers by the name that a test gives them; those that are "dead" have a port on which nobody listens."""
 
     def __init__(self, folder: Path, certificate: Path | None = None, **behaviours: str) -> None:
         self.ports = {name: free_port() for name in behaviours}
+        self._set_up(folder, certificate, behaviours)
+
+    @classmethod
+    def on_ports(cls, folder: Path, others: "Receivers", names: list[str]) -> "Receivers":
+        """Where nobody listened before: somebody who takes everything."""
+        folder.mkdir()
+        receivers = cls.__new__(cls)
+        receivers.ports = {name: others.ports[name] for name in names}
+        receivers._set_up(folder, others.certificate, dict.fromkeys(names, "ok"))
+        receivers.listen()
+        return receivers
+
+    def _set_up(self, folder: Path, certificate: Path | None, behaviours: dict[str, str]) -> None:
+        self.certificate = certificate
         self._scheme = "https" if certificate is not None else "http"
         self._file = folder / "received.jsonl"
+        self._read: tuple[int, list[Received]] = (0, [])
+        self._listening = [self.ports[name] for name, behaviour in behaviours.items() if behaviour != "dead"]
         listening = [f"{self.ports[n]}={b}" for n, b in behaviours.items() if b != "dead"]
         more = ["--certificate", str(certificate)] if certificate is not None else []
         self.process = Process(
@@ -62,13 +79,16 @@ class Receivers:
         """What came, in order; to one of them."""
         if not self._file.exists():
             return []
-        found = []
-        for line in self._file.read_text().splitlines():
+        offset, known = self._read
+        with self._file.open("rb") as file:
+            file.seek(offset)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        for line in whole.splitlines():
             read = json.loads(line)
-            if name is None or read["port"] == self.ports[name]:
-                found.append(Received(read["port"], read["id"], read["came"], read["code"], read["body"],
-                                      read["headers"], read["raw"]))  # fmt: skip
-        return found
+            known.append(Received(*(read[field] for field in Received._fields)))
+        self._read = offset + len(whole), known
+        return [each for each in known if name is None or each.port == self.ports[name]]
 
     def types(self, name: str) -> list[str]:
         """Types of what was taken, in order."""
@@ -77,22 +97,14 @@ class Receivers:
     def listen(self) -> None:
         """Start to."""
         self.process.start()
-        port = next(iter(self.process_ports()))
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                request = urllib.request.Request(f"http://127.0.0.1:{port}/nothing", method="GET")
-                urllib.request.urlopen(request, timeout=1).close()
-            except urllib.error.HTTPError:
-                return
-            except (urllib.error.URLError, OSError) as error:
-                if self._scheme == "https" and "Connection refused" not in str(error):
-                    return
-                assert time.monotonic() < deadline, self.process.said()
+        deadline = time.monotonic() + 30
+        for port in self._listening:
+            while True:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                    break
+                assert self.process.running, self.process.said()
+                assert time.monotonic() < deadline, f"nobody listens on {port}"
                 time.sleep(0.05)
-
-    def process_ports(self) -> list[int]:
-        return [int(word.split("=")[0]) for word in self.process._command if "=" in word]
 
 
 class Relay(Process):
