@@ -13,10 +13,12 @@ CALLBACK = {"callback": {"url": "https://example.com/hook"}}
 DAY = 86_400
 
 
-def queue(**retention: int) -> AnalysisQueue:
+def queue(*endpoints: str, **retention: int) -> AnalysisQueue:
+    template = {"spec": {"containers": [{"name": "w", "image": "i"}]}}
+    told = [{"name": f"e{number}", "url": url} for number, url in enumerate(endpoints)]
     return AnalysisQueue.from_wire({
         "metadata": {"name": "q", "namespace": "n"},
-        "spec": {"workerTemplate": {"spec": {"containers": [{"name": "w", "image": "i"}]}}, "retention": retention},
+        "spec": {"workerTemplate": template, "retention": retention, "endpoints": told},
     })  # fmt: skip
 
 
@@ -43,6 +45,8 @@ def job(
         ("without its queue the defaults hold", job("Failed"), None, 30 * DAY),
         ("nothing is kept where retention is 0", job(), queue(succeededSeconds=0), 0),
         ("who is to be told is waited for, one day", job(spec=CALLBACK), queue(succeededSeconds=60), 60 + DAY),
+        ("so are the queue's endpoints", job(),
+         queue("https://example.com/hook", succeededSeconds=60), 60 + DAY),
         ("once announced it is due", job(spec=CALLBACK, announcedAt="2026-01-02T04:00:00Z"),
          queue(succeededSeconds=60), 60),
         ("announced in the very second of the end", job(spec=CALLBACK, announcedAt="2026-01-02T03:04:05Z"),

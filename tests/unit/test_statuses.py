@@ -151,7 +151,7 @@ def failed_attempt(failure: Failure) -> dict[str, Any]:
         ("a replay begins anew but goes on counting attempts", job(DEAD, replay=2),
          lambda of: statuses.replayed(of, NOW),
          {"phase": "Queued", "observedGeneration": 1, "observedReplay": 2, "sequence": 9, "queuedAt": T, "retries": 0,
-          "infrastructureLosses": 0, "announcedAt": None, "finishedAt": None, "failureFingerprint": None,
+          "infrastructureLosses": 0, "finishedAt": None, "failureFingerprint": None,
           "conditions": {"Finished": ("False", "Replayed", T), "DeadLettered": ("False", "Replayed", T)}}),
         ("a refused replay is used up", job(DEAD, replay=2), lambda of: statuses.replay_refused(of, NOW),
          {"observedReplay": 2, "conditions": {"DeadLettered": ("True", "ReplayRefused", EARLIER)}}),

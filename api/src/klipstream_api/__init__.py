@@ -26,6 +26,7 @@ from klipstream_api.analysisqueue import (
     GroupReplay,
     Operation,
     OperationName,
+    QueueEndpoint,
     QueueHeadEntry,
     QueueMode,
     ReplayState,
@@ -36,8 +37,10 @@ from klipstream_api.meta import Condition, ObjectMeta
 from klipstream_api.names import attempt_job_name
 from klipstream_api.phases import FINISHED_PHASES, Phase, Priority, Stage, guide_status
 from klipstream_api.progress import ProgressPost, ProgressReply
+from klipstream_api.webhooks import FINAL_EVENTS, WebhookEvent
 
 __all__ = [
+    "FINAL_EVENTS",
     "FINISHED_PHASES",
     "Admitted",
     "AnalysisJob",
@@ -61,6 +64,7 @@ __all__ = [
     "Progress",
     "ProgressPost",
     "ProgressReply",
+    "QueueEndpoint",
     "QueueHeadEntry",
     "QueueMode",
     "ReplayState",
@@ -70,6 +74,7 @@ __all__ = [
     "Stop",
     "StopReason",
     "Totals",
+    "WebhookEvent",
     "attempt_job_name",
     "guide_status",
 ]

@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 
 from klipstream_api.meta import Conditions, ObjectMeta, Time, WireModel
 from klipstream_api.phases import Phase, Priority
+from klipstream_api.webhooks import WebhookEvent
 
 # The API server matches patterns by Go's rules and pydantic by Rust's; what both read differently (such as \s,
 # which knows more spaces in Rust) would let objects in that the operator cannot read.
@@ -71,7 +72,9 @@ class Callback(WireModel):
     """An https URL that receives signed webhooks."""
     secret_ref: SecretKeyRef | None = None
     """Signing secret; the Secret needs the callback label of the documentation."""
-    events: Annotated[tuple[Annotated[str, Field(max_length=32)], ...], Field(max_length=16)] | None = None
+    token_ref: SecretKeyRef | None = None
+    """Bearer token to send along; the Secret needs the callback label, too."""
+    events: Annotated[tuple[WebhookEvent, ...], Field(max_length=16)] | None = None
     """Events to send, such as job.succeeded; all where absent."""
 
 

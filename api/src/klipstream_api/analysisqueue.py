@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, field_validator
 
-from klipstream_api.analysisjob import DnsLabel, ObjectName, Quantities, RetryDelays, Seconds
+from klipstream_api.analysisjob import DnsLabel, ObjectName, Quantities, RetryDelays, Seconds, SecretKeyRef, Url
 from klipstream_api.meta import Conditions, ObjectMeta, Time, WireModel
 from klipstream_api.phases import Priority
+from klipstream_api.webhooks import WebhookEvent
 
 MAX_CONCURRENT_JOBS_BOUND = 1000
 HEAD_LENGTH = 20
@@ -82,6 +83,21 @@ class Retention(WireModel):
     """30 days by default."""
 
 
+class QueueEndpoint(WireModel):
+    """Somebody who is told of every job of the queue."""
+
+    name: DnsLabel
+    """Name of the endpoint, once in a queue."""
+    url: Url
+    """Where webhooks go; http only where the relay's allow-list names the host."""
+    secret_ref: SecretKeyRef | None = None
+    """Signing secret; the Secret needs the callback label of the documentation."""
+    token_ref: SecretKeyRef | None = None
+    """Bearer token to send along; the Secret needs the callback label, too."""
+    events: Annotated[tuple[WebhookEvent, ...], Field(max_length=16)] | None = None
+    """Events to send, such as job.succeeded; all where absent."""
+
+
 class NodeLost(WireModel):
     """What happens to an attempt whose node stopped answering."""
 
@@ -154,6 +170,14 @@ class AnalysisQueueSpec(WireModel):
     """Slots by priority (URGENT, HIGH, NORMAL) that no lower priority takes; none where absent."""
     aging: Aging | None = None
     """Starvation guard; off where absent, since strict priority is the promise."""
+    endpoints: Annotated[
+        tuple[QueueEndpoint, ...],
+        Field(
+            max_length=16,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = ()
+    """Who is told of every job of the queue, beside the jobs' own callbacks."""
     retention: Retention = Retention()
     """How long finished jobs are kept."""
     stall: Stall = Stall()

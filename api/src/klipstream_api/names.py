@@ -21,6 +21,11 @@ REPLAY_ANNOTATION = f"{GROUP}/replay"
 FENCED_ANNOTATION = f"{GROUP}/fenced"
 TEMPLATE_ANNOTATION = f"{GROUP}/template"
 
+CALLBACK_LABEL = f"{GROUP}/callback"
+"""Says by "true" that a Secret may be used for webhooks."""
+ALLOWED_HOSTS_ANNOTATION = f"{GROUP}/allowed-hosts"
+"""Hosts, between commas, that such a Secret may be used for."""
+
 WORKER_CONTAINER = "worker"
 PROGRESS_AUDIENCE = "klipstream-progress"
 DEFAULT_QUEUE = "default"

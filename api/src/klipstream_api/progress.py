@@ -22,6 +22,8 @@ class ProgressPost(BaseModel):
     """The worker's own estimate of the seconds that remain."""
     checkpoint: Annotated[str, Field(max_length=1024)] | None = None
     """An opaque value that the next attempt receives as ANALYSIS_CHECKPOINT."""
+    sealed: bool = False
+    """Asks for the sealed parameters, which the reply to an attempt's first post holds anyway: it may get lost."""
 
 
 class ProgressReply(BaseModel):
@@ -32,3 +34,7 @@ class ProgressReply(BaseModel):
     desired: Literal["Continue", "Checkpoint", "Cancel"]
     min_interval_seconds: float
     deadline: Time | None = None
+    sealed_params: dict[str, str] | None = Field(default=None, repr=False)
+    """Parameters that were sealed, opened, in the reply to the first post of an attempt and to those that ask."""
+    sealed_problem: str | None = None
+    """Why they cannot be opened: the attempt had better fail for good."""

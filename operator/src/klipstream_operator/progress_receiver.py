@@ -11,7 +11,10 @@ from klipstream_api import ProgressPost, ProgressReply
 from klipstream_kube import ApiError, Unreachable
 from klipstream_operator.identity import Identities, NotAuthenticated
 from klipstream_operator.progress import WRITE_EVERY_SECONDS, ProgressBook, Verdict
+from klipstream_operator.sealed_params import Opened, open_params
 from klipstream_operator.store import Store
+from klipstream_operator.workload import PodView
+from klipstream_sealing import RingFile
 
 log = logging.getLogger(__name__)
 RETRY_AFTER = {"Retry-After": "1"}
@@ -22,7 +25,7 @@ class Reply:
     """An answer of HTTP: its status, its JSON body and what goes into the headers beside that."""
 
     status: int
-    body: dict[str, Any]
+    body: dict[str, Any] = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -44,6 +47,8 @@ class ProgressReceiver:
     store: Store
     book: ProgressBook
     identities: Identities
+    ring: RingFile | None = None
+    """Opens sealed parameters."""
 
     async def receive(self, token: str, body: bytes) -> Reply:
         """401 without a worker's token, 400 for a bad body, 409 for a stale attempt, 503 while not known yet."""
@@ -65,6 +70,7 @@ class ProgressReceiver:
             return problem(400, "Bad progress", f"{where}: {first['msg']}")
         if pod is None:
             return problem(409, "Stale attempt", "This pod is not one of the queue's workers. Stop.")
+        wants_sealed = post.sealed or self._first_of(pod)
         try:
             verdict, job = await self.book.take(pod, post)
         except (ApiError, Unreachable) as error:
@@ -78,9 +84,18 @@ class ProgressReceiver:
             )
         if verdict is Verdict.STALE or job is None:
             return problem(409, "Stale attempt", "Another attempt took over, or the job is finished. Stop.")
+        opened = open_params(job, self.ring) if wants_sealed else Opened()
         reply = ProgressReply(
             desired="Cancel" if job.spec.cancel else "Continue",
             min_interval_seconds=WRITE_EVERY_SECONDS,
             deadline=self.book.deadline(job, pod),
+            sealed_params=opened.params,
+            sealed_problem=opened.problem,
         )
         return Reply(200, reply.model_dump(mode="json", exclude_none=True))
+
+    def _first_of(self, pod: PodView) -> bool:
+        """Whether nothing of the pod's attempt was taken before, as far as this replica knows."""
+        job, pending = self.store.jobs.get(pod.job_uid), self.store.progress.get(pod.job_uid)
+        written = job.status.progress if job is not None else None
+        return all(each is None or each.attempt != pod.attempt for each in (pending, written))

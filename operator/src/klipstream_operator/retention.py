@@ -16,9 +16,9 @@ def retention_of(queue: AnalysisQueue | None) -> Retention:
     return Retention() if queue is None else queue.spec.retention
 
 
-def has_endpoints(job: AnalysisJob) -> bool:
+def has_endpoints(job: AnalysisJob, queue: AnalysisQueue | None) -> bool:
     """Whether anybody is told of the job's end: the relay then says when that was done."""
-    return job.spec.callback is not None
+    return job.spec.callback is not None or (queue is not None and bool(queue.spec.endpoints))
 
 
 def purge_at(job: AnalysisJob, queue: AnalysisQueue | None) -> datetime | None:
@@ -37,7 +37,7 @@ def purge_at(job: AnalysisJob, queue: AnalysisQueue | None) -> datetime | None:
     retention = retention_of(queue)
     seconds = retention.failed_seconds if status.phase is Phase.FAILED else retention.succeeded_seconds
     due = status.finished_at + timedelta(seconds=seconds)
-    return due if not has_endpoints(job) or _announced(job) else due + ANNOUNCEMENT_GRACE
+    return due if not has_endpoints(job, queue) or _announced(job) else due + ANNOUNCEMENT_GRACE
 
 
 def _announced(job: AnalysisJob) -> bool:

@@ -31,6 +31,7 @@ from klipstream_operator.sweep import CHILDREN, Sweep
 from klipstream_operator.taking import take_queue
 from klipstream_operator.turnstile import Turnstile
 from klipstream_operator.workload import view_job, view_pod
+from klipstream_sealing import RingFile
 
 log = logging.getLogger(__name__)
 LIST_RETRY_SECONDS = 1.0
@@ -101,7 +102,8 @@ class Runtime:
         # Progress is taken by every replica, so its writes are guarded by what they read and not by the Lease.
         self.unfenced = StatusWriter(client, self.store, None, Turnstile(), self.shown.job_written)
         self.book = ProgressBook(self.store, self.unfenced)
-        self.receiver = ProgressReceiver(self.store, self.book, Identities(client))
+        ring = RingFile(settings.sealing_ring) if settings.sealing_ring is not None else None
+        self.receiver = ProgressReceiver(self.store, self.book, Identities(client), ring)
         self._watches: dict[tuple[Resource, str | None], Reflector] = {}
         self.reflectors = [reflector for namespace in self.namespaces for reflector in self._reflectors(namespace)]
         self.shown.gauge("reconcile_queue_length", "AnalysisJobs that wait to be looked at.",

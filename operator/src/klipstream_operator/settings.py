@@ -17,6 +17,7 @@ class Settings:
 
     `linger_seconds` is how long a replica that was told to end still takes progress, until workers are sent elsewhere.
     `results_claim` is the claim that is mounted here, as "namespace/name"; its path is that of the queues' URL.
+    `sealing_ring` is the file with the private keys, which may come and change while this replica runs.
     """
 
     identity: str
@@ -39,6 +40,7 @@ class Settings:
     tls_ca: Path | None
     archive_logs: bool
     results_claim: str | None
+    sealing_ring: Path | None
     log_format: str
     log_level: str
 
@@ -99,6 +101,7 @@ class Settings:
             tls_ca=path("TLS_CA"),
             archive_logs=boolean("ARCHIVE_LOGS", "true"),
             results_claim=text("RESULTS_CLAIM", "") or None,
+            sealing_ring=Path(ring) if (ring := text("SEALING_RING", "")) else None,
             log_format=text("LOG_FORMAT", "plain"),
             log_level=text("LOG_LEVEL", "INFO").upper(),
         )

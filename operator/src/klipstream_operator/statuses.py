@@ -195,7 +195,10 @@ def accepted(job: AnalysisJob, queue_name: str, sequence: int, now: datetime) ->
 
 
 def replayed(job: AnalysisJob, now: datetime) -> AnalysisJobStatus:
-    """A finally failed job waits again at the end of its priority; attempts go on counting (design rule 8)."""
+    """A finally failed job waits again at the end of its priority; attempts go on counting (design rule 8).
+
+    When the failure was announced stays: without it the relay, had it been away, would have to announce it now.
+    """
     conditions = with_condition(job.status.conditions, "Finished", "False", "Replayed", "The job runs again.", now)
     conditions = with_condition(conditions, "DeadLettered", "False", "Replayed", "The job runs again.", now)
     return job.status.model_copy(
@@ -207,7 +210,6 @@ def replayed(job: AnalysisJob, now: datetime) -> AnalysisJobStatus:
             "queued_at": now,
             "retries": 0,
             "infrastructure_losses": 0,
-            "announced_at": None,
             "finished_at": None,
             "failure_fingerprint": None,
             "conditions": conditions,

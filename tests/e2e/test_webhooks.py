@@ -1,0 +1,113 @@
+"""Webhooks under faults: dead, slow and flapping endpoints, and a relay that is killed again and again."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from klipbench.figures import quantile
+from klipcluster import Running
+from klipstream_kube import Client, load_connection
+from klipwebhook.certificate import make_certificate
+from klipwebhook.fault_run import judge, latencies, load
+from klipwebhook.stage import Receivers, Relay, Stage
+
+JOBS, KILLS = 2000, 10
+HEALTHY, DEAD, SLOW, FLAPPING = 30, 10, 5, 5
+SEGMENT_JOBS, SEGMENTS = 300, 2
+PER_SECOND = 25.0
+MAX_RATIO = 1.5
+
+GOOD = [f"good-{n}" for n in range(HEALTHY)]
+BAD = {f"dead-{n}": "dead" for n in range(DEAD)} | {f"slow-{n}": "slow:2" for n in range(SLOW)}
+BAD |= {f"flapping-{n}": "flapping:3" for n in range(FLAPPING)}
+TWINS = [f"twin-{n}" for n in range(len(BAD))]
+"""Healthy ones in place of the others, for the comparison: the load is the same."""
+
+
+@pytest.fixture
+async def stage(control_plane: Running, custom_resources: None, namespace: str, tmp_path: Path) -> AsyncIterator[Stage]:
+    certificate = make_certificate(tmp_path)
+    behaviours = dict.fromkeys([*GOOD, *TWINS], "ok") | BAD
+    receivers = Receivers(tmp_path, certificate, **behaviours)
+    relay = Relay(
+        control_plane.kubeconfig, tmp_path, namespace,
+        KLIPSTREAM_CA_FILE=str(certificate), KLIPSTREAM_TIMEOUT_SECONDS="10", KLIPSTREAM_RETRY_SECONDS="1",
+        KLIPSTREAM_CIRCUIT_SECONDS="1", KLIPSTREAM_CIRCUIT_AT_MOST_SECONDS="4",
+    )  # fmt: skip
+    async with Client(load_connection(str(control_plane.kubeconfig)), max_connections=40) as client:
+        try:
+            receivers.listen()
+            yield Stage(client, namespace, relay, receivers)
+        finally:
+            relay.kill()
+            receivers.process.kill()
+
+
+@pytest.mark.sweep
+@pytest.mark.timeout(1800)
+async def test_webhooks_survive_dead_endpoints_and_ten_kills(
+    stage: Stage, tmp_path: Path, figures: Callable[[str], None]
+) -> None:
+    await stage.start_relay()
+    # 1. The same load with and without endpoints that are dead, slow or flapping, in turns.
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    everything = []
+    for segment in range(SEGMENTS * 2):
+        with_bad = segment % 2 == 1
+        others = list(BAD) if with_bad else TWINS
+        lives = await load(stage, f"s{segment}", [*GOOD, *others], SEGMENT_JOBS, PER_SECOND, seed=segment)
+        everything += lives
+        await asyncio.sleep(2)
+        seconds[with_bad] += latencies(lives, GOOD, stage.receivers.received())
+    without, with_bad_ones = (quantile(seconds[which], 0.99) for which in (False, True))
+    # 2. Two thousand jobs while the relay is killed ten times.
+    killing = asyncio.create_task(_kill(stage))
+    everything += await load(stage, "k", [*GOOD, *BAD], JOBS, PER_SECOND, seed=99)
+    kills = await killing
+    # 3. Everybody but the dead is told, and the jobs' statuses say so.
+    reachable = [life for life in everything if not life.receiver.startswith("dead")]
+    unreachable = [life for life in everything if life.receiver.startswith("dead")]
+    with contextlib.suppress(AssertionError):
+        await stage.until(lambda: not judge(reachable, stage.receivers.ports, stage.receivers.received()).lost,
+                          "every end arrived", seconds=180)  # fmt: skip
+    found = judge(reachable, stage.receivers.ports, stage.receivers.received())
+    for life in reachable:
+        await stage.announced(life.job)
+    # 4. The dead come back: what was kept for them arrives, after a redelivery of what was given up.
+    revived = Receivers.on_ports(tmp_path / "revived", stage.receivers, [name for name in BAD if "dead" in name])
+    try:
+        stage.relay.command("redeliver", "--dead")
+        with contextlib.suppress(AssertionError):
+            await stage.until(lambda: not judge(unreachable, revived.ports, revived.received()).lost,
+                              "every end reached the dead", seconds=120)  # fmt: skip
+        late = judge(unreachable, revived.ports, revived.received())
+    finally:
+        revived.process.kill()
+    ratio = with_bad_ones / without
+    figures(
+        f"webhooks: {found.due + late.due} ends of {len(everything)} jobs due, {found.delivered + late.delivered}"
+        f" delivered ({late.due} of them to endpoints that had been dead), {len(found.lost) + len(late.lost)} lost,"
+        f" {found.ids + late.ids} with two ids, {found.again + late.again} taken twice, {found.wrong + late.wrong}"
+        f" at a wrong endpoint, {found.disordered} jobs out of order, {kills} kills; p99 of healthy deliveries"
+        f" {without * 1000:.0f} ms without and {with_bad_ones * 1000:.0f} ms with bad endpoints, ratio {ratio:.2f}"
+    )
+    assert (found.lost, late.lost) == ([], [])
+    assert (found.ids, found.wrong, late.ids, late.wrong, found.disordered) == (0, 0, 0, 0, 0)
+    assert kills == KILLS
+    assert ratio < MAX_RATIO
+
+
+async def _kill(stage: Stage) -> int:
+    """Kill the relay and start it again, spread over the load; how often."""
+    pause = JOBS / PER_SECOND / (KILLS + 1)
+    for _ in range(KILLS):
+        until = time.monotonic() + pause
+        await asyncio.sleep(max(0.0, until - time.monotonic()))
+        stage.relay.kill()
+        stage.relay.start()
+    await stage.until(lambda: stage.relay.ready, "the last one is ready")
+    return KILLS

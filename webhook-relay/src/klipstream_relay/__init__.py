@@ -1,0 +1,1 @@
+"""The webhook relay: turns changes of AnalysisJobs into signed deliveries."""

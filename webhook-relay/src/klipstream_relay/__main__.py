@@ -1,0 +1,122 @@
+"""Entry point: `python -m klipstream_relay [run|list|redeliver|verify]`. Settings come from KLIPSTREAM_* variables."""
+
+import argparse
+import asyncio
+import gc
+import json
+import logging
+import signal
+import sys
+from datetime import UTC, datetime
+
+from klipstream_kube import Client, ConfigurationError, LeaseLost, load_connection
+from klipstream_kube.clock import steady_clock
+from klipstream_relay import operations
+from klipstream_relay.deliveries import State
+from klipstream_relay.ledger import Ledger, LedgerInUse
+from klipstream_relay.metrics import Metrics
+from klipstream_relay.operations import CannotDo
+from klipstream_relay.runtime import Runtime
+from klipstream_relay.settings import BadSetting, Settings
+
+log = logging.getLogger("klipstream_relay")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; a traceback is part of its message."""
+        message = record.getMessage()
+        if record.exc_info:
+            message += "\n" + self.formatException(record.exc_info)
+        at = datetime.fromtimestamp(record.created, UTC).isoformat()
+        return json.dumps({"time": at, "level": record.levelname, "logger": record.name, "message": message})
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m klipstream_relay", description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("run", help="announce and deliver (the default)")
+    listing = commands.add_parser("list", help="show deliveries, the latest first")
+    listing.add_argument("--state", choices=[each.value for each in State], help="only these")
+    listing.add_argument("--endpoint", help="only of this endpoint, by the key that list shows")
+    listing.add_argument("--job", help="only of this job, by its uid or its job id")
+    listing.add_argument("--limit", type=int, default=100, help="how many at most (default: 100)")
+    listing.add_argument("--json", action="store_true", help="one JSON object a line, with the body")
+    again = commands.add_parser("redeliver", help="send deliveries again, with their old webhook-id")
+    again.add_argument("ids", nargs="*", metavar="ID", help="a webhook-id")
+    again.add_argument("--dead", action="store_true", help="all dead letters")
+    again.add_argument("--endpoint", help="only of this endpoint")
+    trying = commands.add_parser("verify", help="send a test event to an endpoint of a queue")
+    trying.add_argument("endpoint", metavar="NAMESPACE/QUEUE/ENDPOINT")
+    return parser.parse_args()
+
+
+async def run(settings: Settings) -> int:
+    """Announce until a signal or an error; the exit code, which is 0 after a signal."""
+    now = steady_clock()
+    metrics = Metrics(now)
+    async with (
+        Ledger(settings.ledger, metrics.committed) as ledger,
+        Client(load_connection(), user_agent=f"klipstream-relay ({settings.identity})") as client,
+    ):
+        runtime = Runtime(settings, client, ledger, metrics)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, runtime.stop)
+        code = 0
+        try:
+            await runtime.run()
+        except* LeaseLost as lost:
+            log.error("The Lease was lost, so this relay stops and starts anew: %s", lost.exceptions[0])
+            code = 1
+    return code
+
+
+async def verify(settings: Settings, where: str) -> int:
+    """Send a test event; 0 where it arrived."""
+    async with Client(load_connection(), user_agent="klipstream-relay-verify") as client:
+        arrived, message = await operations.verify(settings, client, where)
+    print(("arrived: " if arrived else "did not arrive: ") + message)
+    return 0 if arrived else 1
+
+
+def _command(settings: Settings, asked: argparse.Namespace) -> int:
+    match asked.command:
+        case "list":
+            state = State(asked.state) if asked.state else None
+            operations.list_deliveries(settings.ledger, state, asked.endpoint, asked.job, asked.limit, asked.json)
+        case "redeliver":
+            count = operations.redeliver(settings.ledger, asked.ids, asked.endpoint, asked.dead)
+            print(f"{count} deliveries are sent again")
+            return 0 if count else 1
+        case "verify":
+            return asyncio.run(verify(settings, asked.endpoint))
+        case _:
+            gc.set_threshold(50_000, 20, 50)
+            return asyncio.run(run(settings))
+    return 0
+
+
+def main() -> int:
+    """Read the settings, run, and say what was wrong in one line where a person can mend it."""
+    asked = _options()
+    try:
+        settings = Settings.from_environment()
+    except BadSetting as error:
+        print(f"klipstream-relay: {error}", file=sys.stderr)
+        return 2
+    handler = logging.StreamHandler()
+    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else plain)
+    logging.basicConfig(level=settings.log_level, handlers=[handler])
+    try:
+        return _command(settings, asked)
+    except (ConfigurationError, LedgerInUse, CannotDo) as error:
+        print(f"klipstream-relay: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

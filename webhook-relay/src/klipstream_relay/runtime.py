@@ -1,0 +1,212 @@
+"""The relay put together: feeds, announcer, dispatcher and acknowledgements, while the Lease is held."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable
+
+from klipstream_kube import ApiError, Client, LeaseElector, Reflector, Resource, Unreachable
+from klipstream_kube.client import Object
+from klipstream_kube.clock import steady_clock
+from klipstream_relay.acknowledgement import ANALYSIS_JOBS, ANALYSIS_QUEUES, Acknowledger
+from klipstream_relay.announcer import Announcer
+from klipstream_relay.authorised import sender_of
+from klipstream_relay.deliveries import Delivery
+from klipstream_relay.directory import Directory, endpoint_from
+from klipstream_relay.dispatcher import Dispatcher
+from klipstream_relay.http_server import serve
+from klipstream_relay.ledger import Ledger
+from klipstream_relay.metrics import Metrics
+from klipstream_relay.sender import Outcome
+from klipstream_relay.settings import Settings
+
+log = logging.getLogger(__name__)
+CURRENT_EVERY_SECONDS = 10.0
+LAST_DELIVERIES_SECONDS = 5.0
+"""How long deliveries that are on their way are waited for at the end; others are sent again, with the same id."""
+LAST_REQUEST_SECONDS = 3.0
+
+
+class TaskEnded(Exception):
+    """A background task that never ends did, without saying why."""
+
+
+async def none_ends(tasks: Iterable["asyncio.Task[None]"]) -> None:
+    """Watch tasks of a TaskGroup that never return. Raises TaskEnded when one does, or was cancelled on its own."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    silent = [task.get_name() for task in done if task.cancelled() or task.exception() is None]
+    if silent:
+        raise TaskEnded(f"the background task {', '.join(silent)} ended")
+
+
+class Runtime:
+    """Two of them never announce at once: the ledger is locked by the process that works with it, and the Lease by
+    one process of the cluster. If they did all the same (a partition), receivers would get webhooks twice, with the
+    same ids; nothing would be lost."""
+
+    def __init__(self, settings: Settings, client: Client, ledger: Ledger, metrics: Metrics) -> None:
+        self.settings = settings
+        self.client = client
+        self.ledger = ledger
+        self.metrics = metrics
+        self.directory = Directory()
+        self.sender = sender_of(settings, client, self.directory, self._name_of)
+        self.stopping = asyncio.Event()
+        self.leading = False
+        self._now = steady_clock()
+        self.elector = LeaseElector(
+            client,
+            name=settings.lease_name,
+            namespace=settings.lease_namespace,
+            identity=settings.identity,
+            lease_seconds=settings.lease_seconds,
+            renew_seconds=settings.lease_seconds / 3,
+            retry_seconds=min(settings.lease_seconds / 7.5, 2.0),
+            log=log,
+        )
+        self.acknowledger = Acknowledger(client, ledger, client.now)
+        self.dispatcher = Dispatcher(
+            ledger,
+            self._send,
+            self.directory.url,
+            now=self._now,
+            retries=settings.retries,
+            breakers=settings.breakers,
+            limits=settings.limits,
+            on_final=self.acknowledger.look,
+            shown=metrics,
+        )
+        self.announcer = Announcer(
+            ledger,
+            self.directory,
+            now=client.now,
+            progress_seconds=settings.progress_seconds,
+            on_recorded=self.dispatcher.look,
+            on_finished=self.acknowledger.look,
+        )
+        self._namespaces: tuple[str | None, ...] = settings.namespaces or (None,)
+        self._reflectors: list[Reflector] = []
+        metrics.gauge("leading", "1 while this relay announces.", lambda: float(self.leading))
+        metrics.gauge("deliveries_on_their_way", "Tries that are under way.", lambda: float(self.dispatcher.out))
+        metrics.gauge("pending", "Deliveries that are still to arrive.", lambda: float(self.dispatcher.pending))
+        metrics.gauge("dead_letters", "Deliveries that were given up and are kept.",
+                      lambda: float(self.dispatcher.dead))  # fmt: skip
+        metrics.gauge("oldest_pending_seconds", "Age of the oldest delivery that is still to arrive.",
+                      self._oldest_pending_seconds)  # fmt: skip
+        metrics.gauge("open_circuits", "Endpoints that are taken to be down.",
+                      lambda: float(self.dispatcher.open_circuits))  # fmt: skip
+
+    async def _send(self, delivery: Delivery) -> Outcome:
+        return await self.sender.send(delivery)
+
+    async def _name_of(self, uid: str) -> str | None:
+        job = await self.ledger.read(lambda file: file.job(uid))
+        return job.name if job is not None else None
+
+    def _oldest_pending_seconds(self) -> float:
+        oldest = self.dispatcher.oldest_pending
+        return 0.0 if oldest is None else max(0.0, self._now() - oldest)
+
+    def problems(self) -> list[str]:
+        """What keeps this relay from announcing; empty while it does."""
+        if self.stopping.is_set():
+            return ["this relay is being stopped"]
+        if not self.leading:
+            return [f"another relay holds the Lease {self.settings.lease_name}, or nobody could be asked"]
+        found = [each.problem for each in self._reflectors if each.problem is not None]
+        if not found and not all(each.synced.is_set() for each in self._reflectors):
+            found.append("the jobs are being listed")
+        return found
+
+    async def run(self) -> None:
+        """Announce until told to stop. Raises LeaseLost, and whatever ends a background task."""
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(
+                serve(self.metrics.registry, self.problems, self.settings.http_host, self.settings.http_port)
+            )
+            await stack.enter_async_context(self.sender)
+            leading = asyncio.create_task(self._lead(), name="leading")
+            stopping = asyncio.create_task(self.stopping.wait(), name="stopping")
+            try:
+                await asyncio.wait({leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if not leading.done():
+                    await self.dispatcher.drain(LAST_DELIVERIES_SECONDS)
+            finally:
+                stopping.cancel()
+                leading.cancel()
+                await asyncio.wait({leading})
+            if not leading.cancelled() and (error := leading.exception()) is not None:
+                raise error
+
+    def stop(self) -> None:
+        """Have `run` return, once what is on its way has been answered."""
+        self.stopping.set()
+
+    async def _lead(self) -> None:
+        await self.elector.acquire()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                renewing = tasks.create_task(self.elector.hold(), name="renewal of the Lease")
+                await none_ends([renewing, *await self._work(tasks)])
+        finally:
+            self.leading = False
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_REQUEST_SECONDS):
+                    await self.elector.release()
+
+    async def _work(self, tasks: asyncio.TaskGroup) -> list["asyncio.Task[None]"]:
+        """1. What the ledger knows. 2. The queues, since they have endpoints. 3. The jobs, and deliveries meanwhile."""
+        for key, facts, _, _ in await self.ledger.read(lambda file: file.endpoints()):
+            if key.startswith("callback/"):
+                self.directory.put_callback(endpoint_from(key, facts))
+        await self.announcer.load()
+        queues = [self._queues_of(namespace) for namespace in self._namespaces]
+        self._reflectors = list(queues)
+        works = [tasks.create_task(each.run(), name=f"watch of {each.name}") for each in queues]
+        self.leading = True
+        for each in queues:
+            await each.synced.wait()
+        jobs = [self._jobs_of(namespace) for namespace in self._namespaces]
+        self._reflectors += jobs
+        works += [tasks.create_task(each.run(), name=f"watch of {each.name}") for each in jobs]
+        await self.dispatcher.load()
+        works += [
+            tasks.create_task(self.announcer.run(), name="announcer"),
+            tasks.create_task(self.dispatcher.run(), name="dispatcher"),
+            tasks.create_task(self.acknowledger.run(), name="acknowledgements"),
+            tasks.create_task(self._keep_current(jobs), name="relist"),
+        ]
+        log.info("Announcing as %s, with the ledger %s", self.settings.identity, self.settings.ledger)
+        return works
+
+    def _queues_of(self, namespace: str | None) -> Reflector:
+        return self._reflector(ANALYSIS_QUEUES, namespace, self.announcer.queue_seen, self.announcer.queue_gone)
+
+    def _jobs_of(self, namespace: str | None) -> Reflector:
+        return self._reflector(ANALYSIS_JOBS, namespace, self.announcer.job_seen, self.announcer.job_gone)
+
+    def _reflector(
+        self, resource: Resource, namespace: str | None, seen: Callable[[Object], None], gone: Callable[[Object], None]
+    ) -> Reflector:
+        return Reflector(self.client, resource, namespace, on_upsert=seen, on_delete=gone, log=log)
+
+    async def _keep_current(self, jobs: list[Reflector]) -> None:
+        """Note until when everything was seen, and list all jobs now and then, for what a watch swallowed."""
+        for each in jobs:
+            await each.synced.wait()
+        self.announcer.listed(self.settings.namespaces)
+        relist_at = self._now() + self.settings.relist_seconds
+        while True:
+            if all(each.problem is None for each in self._reflectors):
+                await self.announcer.settled()
+            await asyncio.sleep(CURRENT_EVERY_SECONDS)
+            if self._now() >= relist_at:
+                relist_at = self._now() + self.settings.relist_seconds
+                with contextlib.suppress(ApiError, Unreachable):  # the reflectors say so
+                    await self._relist()
+
+    async def _relist(self) -> None:
+        for namespace in self._namespaces:
+            async for page in self.client.list_pages(ANALYSIS_JOBS, namespace):
+                for obj in page.get("items") or []:
+                    self.announcer.job_seen(obj)
