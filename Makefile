@@ -25,7 +25,11 @@ KIND_TESTS := $(if $(ON_KIND),--cluster kind -m "(not node or kind) and not swee
 # A machine takes one node, so the tests that start one come afterwards, one after the other.
 PYTEST := $(BIN)/pytest -q $(or $(KIND_TESTS),-n 3 -m "not node")
 ON_NODE := $(if $(ON_KIND),,$(BIN)/pytest -q -m "node and not sweep")
-TEST_PACKAGES := $(VENV)/installed $(if $(ON_KIND),$(VENV)/kind)
+NODE := node_modules/installed
+# What node and its tools are started with: node comes as a Python wheel.
+WITH_NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
+TEST_PACKAGES := $(VENV)/installed $(NODE) $(if $(ON_KIND),$(VENV)/kind)
+CONVEX_URL ?=
 export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help
@@ -50,6 +54,10 @@ $(VENV)/kind: requirements/kind.txt $(VENV)/installed
 
 $(VENV)/mutation: requirements/mutation.txt $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/mutation.txt
+	@touch $@
+
+$(NODE): package.json package-lock.json $(VENV)/installed
+	$(WITH_NODE) npm ci --silent --ignore-scripts
 	@touch $@
 
 .PHONY: lock
@@ -88,6 +96,10 @@ push: venv ## Build and push the images: make push IMAGES=registry.example.com/t
 crds: venv ## Generate crds/ and the chart's copies from the models
 	$(BIN)/python -m klipstream_api.crds crds charts/klipstream/crds
 
+.PHONY: convex
+convex: $(NODE) ## Generate convex/_generated from the functions
+	$(WITH_NODE) npm run --silent codegen
+
 .PHONY: docs
 docs: venv ## Generate docs/transitions.md from the operator's table
 	$(BIN)/python -m klipstream_operator.transitions > docs/transitions.md
@@ -95,11 +107,12 @@ docs: venv ## Generate docs/transitions.md from the operator's table
 # --- checking --------------------------------------------------------------------------------------------------
 
 .PHONY: lint
-lint: venv ## Style, types and import contracts
+lint: venv $(NODE) ## Style, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(WITH_NODE) npm run --silent types
 
 .PHONY: unit
 unit: venv ## The pure tests
@@ -114,6 +127,11 @@ integration: cluster-binaries $(TEST_PACKAGES) ## Tests against a real API serve
 e2e: cluster-binaries $(TEST_PACKAGES) ## End-to-end suites on the real node: make e2e [SUITE=name]
 	$(BIN)/pytest -q -s $(KIND_TESTS) tests/e2e $(if $(SUITE),-k $(SUITE))
 
+.PHONY: e2e-convex-live
+e2e-convex-live: cluster-binaries $(TEST_PACKAGES) ## The Convex cases against a real deployment: CONVEX_URL=… CONVEX_DEPLOY_KEY=…
+	@test -n "$(CONVEX_URL)" || { echo "Say which deployment: make e2e-convex-live CONVEX_URL=https://….convex.cloud" >&2; exit 2; }
+	CONVEX_URL=$(CONVEX_URL) $(BIN)/pytest -q -s tests/integration/convex
+
 .PHONY: simulate
 simulate: venv ## Seeded simulations: make simulate [RUNS=10000], or one: SEED=n [ABOUT=job-3] [SHRINK=1]
 	$(BIN)/python -m klipsim $(if $(SEED),--seed $(SEED) $(if $(ABOUT),--about $(ABOUT)) $(if $(SHRINK),--shrink),--runs $(RUNS))
@@ -121,6 +139,7 @@ simulate: venv ## Seeded simulations: make simulate [RUNS=10000], or one: SEED=n
 .PHONY: test
 test: lint cluster-binaries $(TEST_PACKAGES) ## Everything that CI checks; CLUSTER=kind for the API server of kind
 	$(BIN)/python -m klipsim --runs 1000
+	$(WITH_NODE) npm test
 	$(PYTEST) tests/unit tests/simulation tests/integration $(if $(ON_KIND),tests/e2e)
 	$(if $(ON_NODE),$(ON_NODE) tests/integration tests/e2e)
 

@@ -165,12 +165,13 @@ def test_a_restored_job_keeps_its_id_and_its_queue_and_begins_anew() -> None:
     made = manifest_of(shown)
     assert made["metadata"] == {"name": "a", "namespace": "n", "labels": {"team": "x"}, "annotations": {"note": "y"}}
     assert made["spec"] == {
-        "jobId": UID, "queueName": "q", "videoUrl": "https://example.com/v.mp4", "priority": "HIGH", "params": {"a": "b"},
+        "jobId": UID, "queueName": "q", "videoUrl": "https://example.com/v.mp4", "priority": "HIGH",
+        "params": {"a": "b"},
     }  # fmt: skip
     assert "status" not in made
 
 
-# --- settings -----------------------------------------------------------------------------------------------------------
+# --- settings -------------------------------------------------------------------------------------------------------
 
 
 def test_without_a_url_there_is_no_convex_side() -> None:

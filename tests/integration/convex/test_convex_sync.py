@@ -190,7 +190,7 @@ async def test_a_wrong_secret_is_a_problem_that_says_what_to_do(convex, client: 
         with pytest.raises(Refused, match="not deployed"):
             await deployment.mutation("queue:nothing", cluster=namespace)
     async with Deployment(convex.site_url, secret=SECRET) as elsewhere:
-        with pytest.raises(Exception, match="is it a Convex deployment|404"):
+        with pytest.raises(Exception, match=r"is it a Convex deployment|404"):
             await elsewhere.mutation("queue:upsertJobs", cluster=namespace)
 
 
@@ -340,5 +340,3 @@ async def test_a_restore_makes_unfinished_jobs_anew_in_order_once_and_no_finishe
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -76,14 +77,18 @@ class ConvexTestServer:
 
 
 @asynccontextmanager
-async def functions_served(log: Path, *, port: int = 0, seed: int = 1, **environment: str) -> AsyncIterator[ConvexTestServer]:
+async def functions_served(
+    log: Path, *, port: int = 0, seed: int = 1, **environment: str
+) -> AsyncIterator[ConvexTestServer]:
     """Our functions, served on loopback; the process ends with the block."""
+    known = {"KLIPSTREAM_RELAY_SECRET": SECRET, "KLIPSTREAM_APP_SECRET": APP_SECRET, "CONVEX_TEST_ADMIN_KEY": ADMIN_KEY}
+    found = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}  # node is beside this Python
+    command = [str(ROOT / "node_modules/.bin/tsx"), "tests/convex-test-server/main.ts"]
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
-            ROOT / "node_modules/.bin/tsx", "tests/convex-test-server/main.ts", "--port", str(port), "--seed", str(seed),
+            *command, "--port", str(port), "--seed", str(seed),
             cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=errors, start_new_session=True,
-            env=os.environ | {"KLIPSTREAM_RELAY_SECRET": SECRET, "KLIPSTREAM_APP_SECRET": APP_SECRET,
-                              "CONVEX_TEST_ADMIN_KEY": ADMIN_KEY} | environment,
+            env=os.environ | found | known | environment,
         )  # fmt: skip
     assert process.stdout is not None
     try:

@@ -1,17 +1,27 @@
-"""Entry point: `python -m klipstream_relay [run|list|redeliver|verify]`. Settings come from KLIPSTREAM_* variables."""
+"""Entry point: `python -m klipstream_relay [run|list|redeliver|verify|restore-from-convex]`.
+
+Settings come from KLIPSTREAM_* variables.
+"""
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import json
 import logging
+import os
 import signal
 import sys
 from datetime import UTC, datetime
 
-from klipstream_kube import Client, ConfigurationError, LeaseLost, load_connection
+from klipstream_convex.deployment import Away, Deployment, FunctionFailed
+from klipstream_convex.restore import restore
+from klipstream_convex.settings import BadSettings as BadConvexSettings
+from klipstream_convex.settings import Settings as ConvexSettings
+from klipstream_kube import ApiError, Client, ConfigurationError, LeaseLost, Unreachable, load_connection
 from klipstream_kube.clock import steady_clock
 from klipstream_relay import operations
+from klipstream_relay.acknowledgement import ANALYSIS_JOBS
 from klipstream_relay.deliveries import State
 from klipstream_relay.ledger import Ledger, LedgerInUse
 from klipstream_relay.metrics import Metrics
@@ -50,18 +60,23 @@ def _options() -> argparse.Namespace:
     again.add_argument("--endpoint", help="only of this endpoint")
     trying = commands.add_parser("verify", help="send a test event to an endpoint of a queue")
     trying.add_argument("endpoint", metavar="NAMESPACE/QUEUE/ENDPOINT")
+    restoring = commands.add_parser("restore-from-convex", help="create unfinished jobs anew from what Convex shows")
+    restoring.add_argument("--dry-run", action="store_true", help="only say what would be created")
     return parser.parse_args()
 
 
-async def run(settings: Settings) -> int:
+async def run(settings: Settings, convex: ConvexSettings | None) -> int:
     """Announce until a signal or an error; the exit code, which is 0 after a signal."""
     now = steady_clock()
     metrics = Metrics(now)
-    async with (
-        Ledger(settings.ledger, metrics.committed) as ledger,
-        Client(load_connection(), user_agent=f"klipstream-relay ({settings.identity})") as client,
-    ):
-        runtime = Runtime(settings, client, ledger, metrics)
+    async with contextlib.AsyncExitStack() as stack:
+        ledger = await stack.enter_async_context(Ledger(settings.ledger, metrics.committed))
+        user_agent = f"klipstream-relay ({settings.identity})"
+        client = await stack.enter_async_context(Client(load_connection(), user_agent=user_agent))
+        shown = None
+        if convex is not None:
+            shown = (convex, await stack.enter_async_context(_deployment(convex)))
+        runtime = Runtime(settings, client, ledger, metrics, shown)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, runtime.stop)
@@ -74,6 +89,27 @@ async def run(settings: Settings) -> int:
     return code
 
 
+def _deployment(convex: ConvexSettings) -> Deployment:
+    return Deployment(convex.url, secret=convex.secret, deploy_key=convex.deploy_key)
+
+
+async def restore_from_convex(convex: ConvexSettings | None, dry_run: bool) -> int:
+    """Create what is missing; 0 where nothing failed."""
+    if convex is None:
+        raise CannotDo("KLIPSTREAM_CONVEX_URL is not set: it says where the jobs are read from")
+    async with _deployment(convex) as deployment, Client(load_connection(), user_agent="klipstream-restore") as client:
+        try:
+            restored = await restore(deployment, client, ANALYSIS_JOBS, convex.cluster, dry_run=dry_run)
+        except (Away, FunctionFailed, ApiError, Unreachable) as error:
+            raise CannotDo(f"{error}; nothing is lost by trying again") from error
+    for name in restored.made:
+        print(f"{'would be created' if dry_run else 'created'}: {name}")
+    for name, why in restored.failed.items():
+        print(f"could not be created: {name}: {why}", file=sys.stderr)
+    print(f"{len(restored.made)} created, {len(restored.there)} there already, {len(restored.failed)} failed")
+    return 1 if restored.failed else 0
+
+
 async def verify(settings: Settings, where: str) -> int:
     """Send a test event; 0 where it arrived."""
     async with Client(load_connection(), user_agent="klipstream-relay-verify") as client:
@@ -82,7 +118,7 @@ async def verify(settings: Settings, where: str) -> int:
     return 0 if arrived else 1
 
 
-def _command(settings: Settings, asked: argparse.Namespace) -> int:
+def _command(settings: Settings, convex: ConvexSettings | None, asked: argparse.Namespace) -> int:
     match asked.command:
         case "list":
             state = State(asked.state) if asked.state else None
@@ -93,9 +129,11 @@ def _command(settings: Settings, asked: argparse.Namespace) -> int:
             return 0 if count else 1
         case "verify":
             return asyncio.run(verify(settings, asked.endpoint))
+        case "restore-from-convex":
+            return asyncio.run(restore_from_convex(convex, asked.dry_run))
         case _:
             gc.set_threshold(50_000, 20, 50)
-            return asyncio.run(run(settings))
+            return asyncio.run(run(settings, convex))
     return 0
 
 
@@ -104,7 +142,8 @@ def main() -> int:
     asked = _options()
     try:
         settings = Settings.from_environment()
-    except BadSetting as error:
+        convex = ConvexSettings.from_environment(os.environ)
+    except (BadSetting, BadConvexSettings) as error:
         print(f"klipstream-relay: {error}", file=sys.stderr)
         return 2
     handler = logging.StreamHandler()
@@ -112,7 +151,7 @@ def main() -> int:
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else plain)
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     try:
-        return _command(settings, asked)
+        return _command(settings, convex, asked)
     except (ConfigurationError, LedgerInUse, CannotDo) as error:
         print(f"klipstream-relay: {error}", file=sys.stderr)
         return 2

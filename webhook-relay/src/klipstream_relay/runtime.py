@@ -5,6 +5,10 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable
 
+from klipstream_convex.deployment import Deployment
+from klipstream_convex.runtime import ConvexSide
+from klipstream_convex.settings import Settings as ConvexSettings
+from klipstream_convex.shadow import Kind
 from klipstream_kube import ApiError, Client, LeaseElector, Reflector, Resource, Unreachable
 from klipstream_kube.client import Object
 from klipstream_kube.clock import steady_clock
@@ -27,6 +31,21 @@ LAST_DELIVERIES_SECONDS = 5.0
 LAST_REQUEST_SECONDS = 3.0
 
 
+def show(convex: ConvexSide, metrics: Metrics) -> None:
+    """What is to be seen of the Convex side."""
+    sink, requests = convex.sink, convex.requests
+    metrics.gauge("convex_waiting", "Updates that Convex has not confirmed yet.", lambda: float(len(sink)))
+    metrics.gauge("convex_told", "Updates that Convex has taken since the start.", lambda: float(sink.told))
+    metrics.gauge("convex_dead_letters", "Objects that Convex does not take.", lambda: float(len(sink.dead_letters)))
+    metrics.gauge("convex_drift", "Rows that the last sweep had to mend; NaN before the first.",
+                  lambda: float("nan") if convex.last_sweep is None else float(convex.last_sweep.mended))  # fmt: skip
+    metrics.gauge("convex_problem", "1 while Convex is away or refuses us.", lambda: float(convex.problem is not None))
+    metrics.gauge("convex_requests_carried_out", "Requests of apps that were carried out since the start.",
+                  lambda: float(requests.carried_out))  # fmt: skip
+    metrics.gauge("convex_requests_refused", "Requests of apps that were refused since the start.",
+                  lambda: float(requests.refused))  # fmt: skip
+
+
 class TaskEnded(Exception):
     """A background task that never ends did, without saying why."""
 
@@ -44,7 +63,15 @@ class Runtime:
     one process of the cluster. If they did all the same (a partition), receivers would get webhooks twice, with the
     same ids; nothing would be lost."""
 
-    def __init__(self, settings: Settings, client: Client, ledger: Ledger, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: Client,
+        ledger: Ledger,
+        metrics: Metrics,
+        convex: tuple[ConvexSettings, Deployment] | None = None,
+    ) -> None:
+        """`convex` is where jobs and queues are shown as well, if anywhere."""
         self.settings = settings
         self.client = client
         self.ledger = ledger
@@ -86,6 +113,12 @@ class Runtime:
         )
         self._namespaces: tuple[str | None, ...] = settings.namespaces or (None,)
         self._reflectors: list[Reflector] = []
+        self._watched: dict[Kind, list[Reflector]] = {"job": [], "queue": []}
+        self.convex: ConvexSide | None = None
+        if convex is not None:
+            resources: dict[Kind, Resource] = {"job": ANALYSIS_JOBS, "queue": ANALYSIS_QUEUES}
+            self.convex = ConvexSide(*convex, client, resources, self._seen_until)
+            show(self.convex, metrics)
         metrics.gauge("leading", "1 while this relay announces.", lambda: float(self.leading))
         metrics.gauge("deliveries_on_their_way", "Tries that are under way.", lambda: float(self.dispatcher.out))
         metrics.gauge("pending", "Deliveries that are still to arrive.", lambda: float(self.dispatcher.pending))
@@ -160,13 +193,13 @@ class Runtime:
             if key.startswith("callback/"):
                 self.directory.put_callback(endpoint_from(key, facts))
         await self.announcer.load()
-        queues = [self._queues_of(namespace) for namespace in self._namespaces]
+        queues = self._watched["queue"] = [self._queues_of(namespace) for namespace in self._namespaces]
         self._reflectors = list(queues)
         works = [tasks.create_task(each.run(), name=f"watch of {each.name}") for each in queues]
         self.leading = True
         for each in queues:
             await each.synced.wait()
-        jobs = [self._jobs_of(namespace) for namespace in self._namespaces]
+        jobs = self._watched["job"] = [self._jobs_of(namespace) for namespace in self._namespaces]
         self._reflectors += jobs
         works += [tasks.create_task(each.run(), name=f"watch of {each.name}") for each in jobs]
         await self.dispatcher.load()
@@ -176,19 +209,46 @@ class Runtime:
             tasks.create_task(self.acknowledger.run(), name="acknowledgements"),
             tasks.create_task(self._keep_current(jobs), name="relist"),
         ]
+        if self.convex is not None:
+            works.append(tasks.create_task(self._show_in_convex(self.convex), name="Convex"))
         log.info("Announcing as %s, with the ledger %s", self.settings.identity, self.settings.ledger)
         return works
 
     def _queues_of(self, namespace: str | None) -> Reflector:
-        return self._reflector(ANALYSIS_QUEUES, namespace, self.announcer.queue_seen, self.announcer.queue_gone)
+        announcer = self.announcer
+        return self._reflector("queue", ANALYSIS_QUEUES, namespace, announcer.queue_seen, announcer.queue_gone)
 
     def _jobs_of(self, namespace: str | None) -> Reflector:
-        return self._reflector(ANALYSIS_JOBS, namespace, self.announcer.job_seen, self.announcer.job_gone)
+        return self._reflector("job", ANALYSIS_JOBS, namespace, self.announcer.job_seen, self.announcer.job_gone)
 
     def _reflector(
-        self, resource: Resource, namespace: str | None, seen: Callable[[Object], None], gone: Callable[[Object], None]
+        self,
+        kind: Kind,
+        resource: Resource,
+        namespace: str | None,
+        seen: Callable[[Object], None],
+        gone: Callable[[Object], None],
     ) -> Reflector:
-        return Reflector(self.client, resource, namespace, on_upsert=seen, on_delete=gone, log=log)
+        def on_upsert(obj: Object) -> None:
+            seen(obj)
+            if self.convex is not None:
+                self.convex.seen(kind, obj)
+
+        def on_delete(obj: Object) -> None:
+            gone(obj)
+            if self.convex is not None:
+                self.convex.gone(kind, obj)
+
+        return Reflector(self.client, resource, namespace, on_upsert=on_upsert, on_delete=on_delete, log=log)
+
+    async def _show_in_convex(self, convex: ConvexSide) -> None:
+        """Once everything was listed, as long as this relay runs."""
+        for each in self._reflectors:
+            await each.synced.wait()
+        await convex.run()
+
+    def _seen_until(self, kind: Kind) -> int:
+        return min((each.version for each in self._watched[kind]), default=0)
 
     async def _keep_current(self, jobs: list[Reflector]) -> None:
         """Note until when everything was seen, and list all jobs now and then, for what a watch swallowed."""
