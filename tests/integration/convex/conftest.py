@@ -2,26 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
 
+from klipconvex.compare import RESOURCES
 from klipconvex.server import SECRET, ConvexTestServer, functions_served
 from klipstream_convex.deployment import Deployment
 from klipstream_convex.runtime import ConvexSide
 from klipstream_convex.settings import Settings
 from klipstream_convex.shadow import KINDS, Kind
-from klipstream_kube import Client, Reflector, Resource, load_connection
-
-GROUP = "analysis.klipstream.io"
-RESOURCES: dict[Kind, Resource] = {
-    "job": Resource(GROUP, "v1alpha1", "analysisjobs", "AnalysisJob"),
-    "queue": Resource(GROUP, "v1alpha1", "analysisqueues", "AnalysisQueue"),
-}
-Starting = Callable[..., Any]
+from klipstream_kube import Client, Reflector, load_connection
 
 
 @pytest_asyncio.fixture

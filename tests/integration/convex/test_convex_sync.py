@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
+from klipconvex.compare import RESOURCES, differences
 from klipconvex.server import APP_SECRET, SECRET, CallFailed, ConvexTestServer
 from klipstream_convex.deployment import Deployment, Refused
 from klipstream_convex.restore import restore
-from klipstream_convex.rows import digest
-from klipstream_convex.shadow import KINDS, update_of
 from klipstream_kube import Client
 
-from .conftest import RESOURCES, side
+from .conftest import side
 
 WAIT_SECONDS = 180
 JOBS, QUEUES = RESOURCES["job"], RESOURCES["queue"]
@@ -42,28 +41,8 @@ async def write_status(client: Client, namespace: str, name: str, **status: Any)
     await client.patch(JOBS, name, namespace, {"status": status}, subresource="status")
 
 
-async def differences(convex: ConvexTestServer, client: Client, namespace: str) -> tuple[int, list[str]]:
-    """Rows compared with the cluster, one by one, and what differs."""
-    compared, found = 0, []
-    for kind in KINDS:
-        shown = await convex.rows(namespace, kind)
-        items, _ = await client.list(RESOURCES[kind], namespace)
-        held = {item["metadata"]["uid"]: update_of(namespace, kind, item) for item in items}
-        compared += len(shown)
-        found += [f"{kind} {uid} is in one of them only" for uid in shown.keys() ^ held.keys()]
-        for uid in shown.keys() & held.keys():
-            progress = shown[uid].get("progress")
-            if progress is not None:
-                progress = {name: value for name, value in progress.items() if name not in ("cluster", "uid")}
-            if digest(shown[uid]["row"], progress) != digest(held[uid].row, held[uid].progress):
-                found.append(f"{kind} {uid}: {shown[uid]['row']} is not {held[uid].row}")
-            if int(shown[uid]["version"]) != held[uid].version:
-                found.append(f"{kind} {uid} is shown at {shown[uid]['version']}, not {held[uid].version}")
-    return compared, found
-
-
 async def equal(convex: ConvexTestServer, client: Client, namespace: str) -> bool:
-    return not (await differences(convex, client, namespace))[1]
+    return not (await differences(convex, client, namespace, namespace))[1]
 
 
 async def test_rows_follow_jobs_from_their_creation_to_their_deletion(convex, client: Client, namespace: str) -> None:

@@ -41,9 +41,10 @@ class ConvexTestServer:
         """Call a function, also an internal one, with the deploy key."""
         return await self._call(kind, function, args, {"Authorization": f"Convex {ADMIN_KEY}"})
 
-    async def submit(self, **submission: Any) -> str:
-        """Queue a video as the app's own server does; the job's id."""
-        answer = await self.call("mutation", "queue:submit", appSecret=APP_SECRET, submission=submission)
+    async def submit(self, key: str | None = None, **submission: Any) -> str:
+        """Queue a video as the app's own server does; the job's id. The same key is the same submission."""
+        more = {} if key is None else {"key": key}
+        answer = await self.call("mutation", "queue:submit", appSecret=APP_SECRET, submission=submission, **more)
         return str(answer["jobId"])
 
     async def rows(self, cluster: str, kind: str = "job") -> dict[str, Row]:
