@@ -116,7 +116,7 @@ class Relay(Process):
         self.environment = {
             "KLIPSTREAM_NAMESPACES": namespace,
             "KLIPSTREAM_LEASE_NAMESPACE": namespace,
-            "KLIPSTREAM_LEASE_SECONDS": "2",
+            "KLIPSTREAM_LEASE_SECONDS": "4",
             "KLIPSTREAM_LEDGER": str(self.ledger),
             "KLIPSTREAM_HTTP_HOST": "127.0.0.1",
             "KLIPSTREAM_HTTP_PORT": str(self.http_port),
