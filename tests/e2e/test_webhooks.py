@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-import time
+import os
+import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from klipwebhook.certificate import make_certificate
 from klipwebhook.fault_run import judge, latencies, load
 from klipwebhook.stage import Receivers, Relay, Stage
 
-JOBS, KILLS = 2000, 10
+JOBS, KILLS = int(os.environ.get("WEBHOOK_JOBS", "2000")), 10
 HEALTHY, DEAD, SLOW, FLAPPING = 30, 10, 5, 5
-SEGMENT_JOBS, SEGMENTS = 300, 2
-PER_SECOND = 25.0
+SEGMENT_JOBS, SEGMENTS = 200, 2
+PER_SECOND = 20.0
 MAX_RATIO = 1.5
 
 GOOD = [f"good-{n}" for n in range(HEALTHY)]
@@ -36,13 +37,15 @@ async def stage(control_plane: Running, custom_resources: None, namespace: str, 
     relay = Relay(
         control_plane.kubeconfig, tmp_path, namespace,
         KLIPSTREAM_CA_FILE=str(certificate), KLIPSTREAM_TIMEOUT_SECONDS="10", KLIPSTREAM_RETRY_SECONDS="1",
-        KLIPSTREAM_CIRCUIT_SECONDS="1", KLIPSTREAM_CIRCUIT_AT_MOST_SECONDS="4",
+        KLIPSTREAM_CIRCUIT_SECONDS="1", KLIPSTREAM_CIRCUIT_AT_MOST_SECONDS="4", KLIPSTREAM_LEASE_SECONDS="15",
     )  # fmt: skip
     async with Client(load_connection(str(control_plane.kubeconfig)), max_connections=40) as client:
+        keeping = asyncio.create_task(_keep_running(relay))
         try:
             receivers.listen()
             yield Stage(client, namespace, relay, receivers)
         finally:
+            keeping.cancel()
             relay.kill()
             receivers.process.kill()
 
@@ -52,7 +55,7 @@ async def stage(control_plane: Running, custom_resources: None, namespace: str, 
 async def test_webhooks_survive_dead_endpoints_and_ten_kills(
     stage: Stage, tmp_path: Path, figures: Callable[[str], None]
 ) -> None:
-    await stage.start_relay()
+    await stage.until(lambda: stage.relay.ready, "the relay is ready")
     # 1. The same load with and without endpoints that are dead, slow or flapping, in turns.
     seconds: dict[bool, list[float]] = {False: [], True: []}
     everything = []
@@ -62,12 +65,14 @@ async def test_webhooks_survive_dead_endpoints_and_ten_kills(
         lives = await load(stage, f"s{segment}", [*GOOD, *others], SEGMENT_JOBS, PER_SECOND, seed=segment)
         everything += lives
         await asyncio.sleep(2)
-        seconds[with_bad] += latencies(lives, GOOD, stage.receivers.received())
+        seconds[with_bad] += latencies(lives, GOOD, stage.receivers.received(), stage.relay.ledger)
+        print(f"segment {segment}: {len(lives)} jobs, {'with' if with_bad else 'without'} bad endpoints", flush=True)
     without, with_bad_ones = (quantile(seconds[which], 0.99) for which in (False, True))
     # 2. Two thousand jobs while the relay is killed ten times.
     killing = asyncio.create_task(_kill(stage))
     everything += await load(stage, "k", [*GOOD, *BAD], JOBS, PER_SECOND, seed=99)
     kills = await killing
+    print(f"{JOBS} jobs ended, {kills} kills", flush=True)
     # 3. Everybody but the dead is told, and the jobs' statuses say so.
     reachable = [life for life in everything if not life.receiver.startswith("dead")]
     unreachable = [life for life in everything if life.receiver.startswith("dead")]
@@ -75,6 +80,7 @@ async def test_webhooks_survive_dead_endpoints_and_ten_kills(
         await stage.until(lambda: not judge(reachable, stage.receivers.ports, stage.receivers.received()).lost,
                           "every end arrived", seconds=180)  # fmt: skip
     found = judge(reachable, stage.receivers.ports, stage.receivers.received())
+    print(f"{found.delivered} of {found.due} ends arrived", flush=True)
     for life in reachable:
         await stage.announced(life.job)
     # 4. The dead come back: what was kept for them arrives, after a redelivery of what was given up.
@@ -101,13 +107,20 @@ async def test_webhooks_survive_dead_endpoints_and_ten_kills(
     assert ratio < MAX_RATIO
 
 
+async def _keep_running(relay: Relay) -> None:
+    """What the kubelet does."""
+    while True:
+        if not relay.running:
+            relay.start()
+        await asyncio.sleep(0.5)
+
+
 async def _kill(stage: Stage) -> int:
-    """Kill the relay and start it again, spread over the load; how often."""
-    pause = JOBS / PER_SECOND / (KILLS + 1)
+    """Kill the relay, spread over the load, a while after it was ready again; how often."""
+    chance = random.Random(7)
     for _ in range(KILLS):
-        until = time.monotonic() + pause
-        await asyncio.sleep(max(0.0, until - time.monotonic()))
+        await stage.until(lambda: stage.relay.ready, "it is ready again", seconds=120)
+        await asyncio.sleep(chance.uniform(0.1, 2 * JOBS / PER_SECOND / (KILLS + 1)))
         stage.relay.kill()
-        stage.relay.start()
     await stage.until(lambda: stage.relay.ready, "the last one is ready")
     return KILLS

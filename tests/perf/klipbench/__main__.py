@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from klipbench import admission, report
+from klipbench import admission, report, webhooks
 from klipcluster.errors import ClusterError
 
 BUILD = Path("build") / "bench"
@@ -16,19 +16,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m klipbench", description=__doc__)
     suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
     admission.add_options(suites.add_parser("admission", help="1,000 queued jobs, limit 50, and bare Jobs"))
+    webhooks.add_options(suites.add_parser("webhooks", help="deliveries on loopback, memory with many pending"))
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped run takes its cluster down, too
     try:
-        result = admission.run(admission.Options(asked.jobs, asked.limit, asked.seconds, asked.seed), BUILD)
+        broken = _webhooks(asked) if asked.suite == "webhooks" else _admission(asked)
     except ClusterError as error:
         print(f"klipbench: {error}", file=sys.stderr)
         return 2
+    if broken:
+        print(f"FAILED: a promise was broken, see {asked.suite}.json and the logs in {BUILD}")
+    return int(broken)
+
+
+def _admission(asked: argparse.Namespace) -> bool:
+    result = admission.run(admission.Options(asked.jobs, asked.limit, asked.seconds, asked.seed), BUILD)
     report.write_json(result, BUILD / "admission.json")
     print("\n".join(report.lines(result)))
-    if report.broken(result):
-        print(f"FAILED: a promise was broken, see admission.json and admission-*.log in {BUILD}")
-        return 1
-    return 0
+    return report.broken(result)
+
+
+def _webhooks(asked: argparse.Namespace) -> bool:
+    result = webhooks.run(webhooks.Options(asked.deliveries, asked.pending, asked.endpoints), BUILD)
+    webhooks.write_json(result, BUILD / "webhooks.json")
+    print("\n".join(webhooks.lines(result)))
+    return webhooks.broken(result)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,6 @@ class Receivers:
     @classmethod
     def on_ports(cls, folder: Path, others: "Receivers", names: list[str]) -> "Receivers":
         """Where nobody listened before: somebody who takes everything."""
-        folder.mkdir()
         receivers = cls.__new__(cls)
         receivers.ports = {name: others.ports[name] for name in names}
         receivers._set_up(folder, others.certificate, dict.fromkeys(names, "ok"))
@@ -56,6 +55,7 @@ class Receivers:
         return receivers
 
     def _set_up(self, folder: Path, certificate: Path | None, behaviours: dict[str, str]) -> None:
+        folder.mkdir(exist_ok=True)
         self.certificate = certificate
         self._scheme = "https" if certificate is not None else "http"
         self._file = folder / "received.jsonl"
@@ -116,7 +116,7 @@ class Relay(Process):
         self.environment = {
             "KLIPSTREAM_NAMESPACES": namespace,
             "KLIPSTREAM_LEASE_NAMESPACE": namespace,
-            "KLIPSTREAM_LEASE_SECONDS": "2",
+            "KLIPSTREAM_LEASE_SECONDS": "4",
             "KLIPSTREAM_LEDGER": str(self.ledger),
             "KLIPSTREAM_HTTP_HOST": "127.0.0.1",
             "KLIPSTREAM_HTTP_PORT": str(self.http_port),

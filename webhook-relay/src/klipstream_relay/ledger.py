@@ -39,6 +39,8 @@ class Ledger:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(path.with_suffix(".lock"))
         self._file = LedgerFile(path)
+        self.identity = self._file.identity()
+        """Of the file: whoever has it is the successor of whoever had it."""
         self._on_commit = on_commit
         self._steps: queue.SimpleQueue[_Step | None] = queue.SimpleQueue()
         self._closed = False

@@ -397,6 +397,11 @@ class LedgerFile:
         """Everything that happened until then was seen."""
         self._db.execute("INSERT OR REPLACE INTO meta VALUES ('current', ?)", (repr(at),))
 
+    def identity(self) -> str:
+        """Tells this file from any other, for as long as it exists."""
+        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('identity', lower(hex(randomblob(8))))")
+        return str(self._db.execute("SELECT value FROM meta WHERE name = 'identity'").fetchone()[0])
+
     def _one(self, query: str, *values: object) -> float:
         return float(self._db.execute(query, values).fetchone()[0])
 

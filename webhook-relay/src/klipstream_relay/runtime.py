@@ -85,7 +85,9 @@ class Runtime:
             client,
             name=settings.lease_name,
             namespace=settings.lease_namespace,
-            identity=settings.identity,
+            # The ledger is locked, so whoever held the Lease for it has ended: its successor need not wait. One that
+            # only seems to have ended finds the number of transitions changed, and stops.
+            identity=f"ledger-{ledger.identity}",
             lease_seconds=settings.lease_seconds,
             renew_seconds=settings.lease_seconds / 3,
             retry_seconds=min(settings.lease_seconds / 7.5, 2.0),
