@@ -100,10 +100,10 @@ class Sink:
             self._well()
         except Refused as error:
             wait_seconds = REFUSED_SECONDS
-            self._unwell(f"Convex refuses us: {error}")
+            self._unwell(f"Convex refuses us: {error}", logging.ERROR)
         except Away as error:
             wait_seconds = max(self._backoff.next_seconds(), error.retry_after_seconds)
-            self._unwell(f"Convex is away: {error}")
+            self._unwell(f"Convex is away: {error}", logging.WARNING)
         if wait_seconds:
             for uid, update in self._sending.items():
                 self._waiting.setdefault(uid, update)
@@ -140,9 +140,9 @@ class Sink:
         more = {"repair": True} if repair else {}
         await self._deployment.mutation("queue:upsertJobs", cluster=self._cluster, **batch, **more)
 
-    def _unwell(self, problem: str) -> None:
+    def _unwell(self, problem: str, level: int) -> None:
         if self.problem is None:
-            log.error("%s; what changes meanwhile is told later", problem)
+            log.log(level, "%s; what changes meanwhile is told later", problem)
         self.problem = problem
 
     def _well(self) -> None:
