@@ -30,12 +30,16 @@ async def live(life: Life, url: str, chance: random.Random) -> None:
     """One life: accepted, perhaps cancelled while it waits, perhaps tried again, perhaps failed and replayed."""
     job = life.job
     await job.submit(callback={"url": url})
-    await job.accept()
     if chance.random() < 0.05:
+        await job.accept()
         await _end(life, "Cancelled")
         return
-    await job.start()
-    await job.progress(10, "Downloading")
+    at_once = chance.random() < 0.5
+    if not at_once:
+        await job.accept()
+    await job.start(also_accepted=at_once)
+    if chance.random() < 0.4:
+        await job.progress(10, "Downloading")
     if chance.random() < 0.15:
         await job.retry()
         await job.start()

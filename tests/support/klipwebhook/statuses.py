@@ -46,12 +46,13 @@ class PlayedJob:
         """A queue took it."""
         await self.write(phase="Queued", queueName=self.queue, queuedAt=moment(), sequence=1)
 
-    async def start(self) -> None:
-        """An attempt begins."""
+    async def start(self, also_accepted: bool = False) -> None:
+        """An attempt begins; a busy API server may show both changes at once."""
         self.attempt += 1
         now = moment()
+        accepted = {"queueName": self.queue, "queuedAt": now, "sequence": 1} if also_accepted else {}
         self.attempts.append({"attempt": self.attempt, "jobName": "j", "jobUID": "u", "startedAt": now})
-        await self.write(phase="Starting", attempt=self.attempt, attempts=self.attempts, startedAt=now)
+        await self.write(phase="Starting", attempt=self.attempt, attempts=self.attempts, startedAt=now, **accepted)
 
     async def progress(self, percentage: float, stage: str) -> None:
         """The worker posted."""

@@ -187,6 +187,14 @@ def test_since_is_said_once_and_remembered(file: LedgerFile) -> None:
     assert file.endpoints() == [("k", '{"x": 1}', 5.0, True)]
 
 
+def test_callbacks_that_nothing_is_for_are_forgotten(file: LedgerFile) -> None:
+    for key in ("callback/used", "callback/unused", "queue/n/q/e"):
+        file.see_endpoint(key, "{}", 0.0)
+    record(file, some("queued", endpoint="callback/used"))
+    file.forget_unused_callbacks()
+    assert {key for key, *_ in file.endpoints()} == {"callback/used", "queue/n/q/e"}
+
+
 def test_open_jobs_are_those_of_the_namespaces_that_are_watched(file: LedgerFile) -> None:
     record(file, some("queued"))
     assert file.open_uids(()) == file.open_uids(("n",)) == {"u"}

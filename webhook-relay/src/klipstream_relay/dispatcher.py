@@ -31,6 +31,7 @@ GIVE_UP_EVERY_SECONDS = 30.0
 COUNT_EVERY_SECONDS = 5.0
 PRUNE_EVERY_SECONDS = 600.0
 THROTTLES = (408, 429)
+NEVER = float("inf")
 
 
 _Note = Callable[[LedgerFile], None]
@@ -49,8 +50,12 @@ class _Lane:
     breaker: Breaker = field(default_factory=Breaker)
     out: int = 0
     """On their way."""
-    due: float = 0.0
+    due: float = NEVER
     """When the ledger has something for it; infinite where it has nothing."""
+    wakes_at: float = NEVER
+    """When it is looked at again; one entry of the heap says so, older ones are stale."""
+    starved: bool = False
+    """Whether it waits for others to leave room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,7 @@ class Dispatcher:
         """What the ledger holds: who has something to deliver, and who was down when the last process ended."""
         for key, _, _, down in await self._ledger.read(lambda file: file.endpoints()):
             if down:
-                self._lanes[key] = _Lane(Breaker.known_to_be_down(), due=float("inf"))
+                self._lanes[key] = _Lane(Breaker.known_to_be_down())
         await self._look_at_everything()
 
     async def _look_at_everything(self) -> None:
@@ -137,10 +142,15 @@ class Dispatcher:
             self._wake(key, now)
 
     def _wake(self, key: str, at: float) -> None:
-        lane = self._lanes.setdefault(key, _Lane(due=at))
+        lane = self._lanes.setdefault(key, _Lane())
         lane.due = min(lane.due, at)
-        heapq.heappush(self._wakes, (at, key))
-        self._something.set()
+        self._look_at(key, lane, at)
+
+    def _look_at(self, key: str, lane: _Lane, at: float) -> None:
+        if at < lane.wakes_at:
+            lane.wakes_at = at
+            heapq.heappush(self._wakes, (at, key))
+            self._something.set()
 
     # --- the loop --------------------------------------------------------------------------------------------
 
@@ -172,16 +182,19 @@ class Dispatcher:
         wanted: dict[str, int] = {}
         room = 0 if self._stopping else self._limits.together - self.out
         while self._wakes and self._wakes[0][0] <= now:
-            _, key = heapq.heappop(self._wakes)
+            at, key = heapq.heappop(self._wakes)
             lane = self._lanes.get(key)
-            if lane is None or key in wanted:
+            if lane is None or at != lane.wakes_at:
                 continue
+            lane.wakes_at = NEVER
             if lane.due > now:
-                self._later(key, lane.due)
+                self._look_at(key, lane, lane.due)
             elif now < lane.breaker.next_at():
-                self._later(key, lane.breaker.next_at())
+                self._look_at(key, lane, lane.breaker.next_at())
             elif room <= 0:
-                self._starved.append(key)
+                if not lane.starved:
+                    lane.starved = True
+                    self._starved.append(key)
             else:
                 crowded = self.out + sum(wanted.values()) >= self._limits.together // 2
                 limit = lane.breaker.allowance(1 if crowded else self._limits.per_endpoint, now)
@@ -190,14 +203,10 @@ class Dispatcher:
                     room -= count
         return wanted
 
-    def _later(self, key: str, at: float) -> None:
-        if at != float("inf"):
-            heapq.heappush(self._wakes, (at, key))
-
     async def _start(self, tasks: asyncio.TaskGroup, wanted: dict[str, int]) -> None:
         # Something that is recorded while the ledger is asked sets it to a moment again.
         for key in wanted:
-            self._lanes[key].due = float("inf")
+            self._lanes[key].due = NEVER
         now = self._now()
         taken = await self._ledger.read(lambda file: file.take(wanted, now))
         for key, due in taken.next_due.items():
@@ -228,12 +237,20 @@ class Dispatcher:
         lane.out -= 1
         self.out -= 1
         self._wake(delivery.endpoint, verdict.due if verdict.state is State.PENDING else now)
-        if self._starved:
-            self._wake(self._starved.popleft(), now)
+        self._feed_one(now)
         self._shown.tried(delivery, result, verdict)
         await settled
         if verdict.state is not State.PENDING and delivery.event in FINAL_EVENTS:
             self._on_final(delivery.job_uid)
+
+    def _feed_one(self, now: float) -> None:
+        """There is room for one that waited for it."""
+        while self._starved:
+            key = self._starved.popleft()
+            if (lane := self._lanes.get(key)) is not None and lane.starved:
+                lane.starved = False
+                self._look_at(key, lane, now)
+                return
 
     async def _try(self, delivery: Delivery) -> Result:
         url = self._url_of(delivery)
@@ -275,7 +292,7 @@ class Dispatcher:
     def _drop_if_idle(self, key: str) -> None:
         """Forget an endpoint that is well and has nothing to deliver."""
         lane = self._lanes.get(key)
-        if lane is not None and not lane.out and lane.due == float("inf") and lane.breaker == Breaker():
+        if lane is not None and not lane.out and lane.due == NEVER and lane.breaker == Breaker():
             del self._lanes[key]
 
     # --- upkeep ----------------------------------------------------------------------------------------------

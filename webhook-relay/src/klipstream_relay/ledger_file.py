@@ -314,6 +314,13 @@ class LedgerFile:
         rows = self._db.execute("SELECT key, facts, since, down FROM endpoints")
         return [(key, facts, since, bool(down)) for key, facts, since, down in rows]
 
+    def forget_unused_callbacks(self) -> None:
+        """Callbacks that nothing in the ledger is for, so that hosts of long ago do not pile up."""
+        self._db.execute(
+            "DELETE FROM endpoints WHERE key LIKE 'callback/%' AND NOT EXISTS"
+            " (SELECT 1 FROM deliveries WHERE endpoint = endpoints.key)"
+        )
+
     def set_down(self, key: str, down: bool) -> None:
         """The circuit of an endpoint opened, or closed."""
         self._db.execute("UPDATE endpoints SET down = ? WHERE key = ?", (int(down), key))

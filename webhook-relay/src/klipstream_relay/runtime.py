@@ -191,6 +191,7 @@ class Runtime:
 
     async def _work(self, tasks: asyncio.TaskGroup) -> list["asyncio.Task[None]"]:
         """1. What the ledger knows. 2. The queues, since they have endpoints. 3. The jobs, and deliveries meanwhile."""
+        await self.ledger.write(lambda file: file.forget_unused_callbacks())
         for key, facts, _, _ in await self.ledger.read(lambda file: file.endpoints()):
             if key.startswith("callback/"):
                 self.directory.put_callback(endpoint_from(key, facts))
