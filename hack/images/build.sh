@@ -13,7 +13,7 @@ output=build/images
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/klipstream
 base=${PYTHON_BASE:-localhost/klipstream-python-base:bookworm}
 components=("$@")
-[ $# -gt 0 ] || components=(operator pipeline)
+[ $# -gt 0 ] || components=(operator pipeline relay)
 mkdir -p "$output" "$cache"
 # Two builds at once would take each other's images away.
 if command -v flock >/dev/null; then
@@ -26,10 +26,13 @@ command -v sha256sum >/dev/null || sha256sum() { shasum -a 256 "$@"; }
 
 say() { printf 'images: %s\n' "$*" >&2; }
 
+# Where a component's Dockerfile is.
+folder_of() { if [ "$1" = relay ]; then echo webhook-relay; else echo "$1"; fi; }
+
 inputs_of() {
   local component=$1
   { echo "${PYTHON_BASE:-}"
-    cat "$component/Dockerfile" "requirements/$component.txt" .dockerignore "$0"
+    cat "$(folder_of "$component")/Dockerfile" "requirements/$component.txt" .dockerignore "$0"
     find api/src kube/src queueing/src netguard/src results/src sealing/src operator/src webhook-relay/src pipeline/src -name '*.py' -print0 | sort -z | xargs -0 sha256sum
   } | sha256sum | cut -c1-16
 }
@@ -37,7 +40,7 @@ inputs_of() {
 with_docker() {
   # Attestations would make an index of each image, which an import into a node does not need.
   BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build --quiet ${PYTHON_BASE:+--build-arg "PYTHON_BASE=$PYTHON_BASE"} \
-    -f "$1/Dockerfile" -t "localhost/klipstream-$1:$tag" . >/dev/null
+    -f "$(folder_of "$1")/Dockerfile" -t "localhost/klipstream-$1:$tag" . >/dev/null
   docker save -o "$output/$1.tar" "localhost/klipstream-$1:$tag"
 }
 
@@ -78,7 +81,7 @@ with_buildah() {
   fi
   # The host's authorities are only mounted: what the RUN steps see does not become part of the image.
   buildah_ bud --quiet --network host --layers=false "${arguments[@]}" "${mounts[@]}" \
-    -f "$1/Dockerfile" -t "localhost/klipstream-$1:$tag" . >/dev/null
+    -f "$(folder_of "$1")/Dockerfile" -t "localhost/klipstream-$1:$tag" . >/dev/null
   rm -f "$output/$1.tar"
   buildah_ push --quiet "localhost/klipstream-$1:$tag" "oci-archive:$output/$1.tar:localhost/klipstream-$1:$tag" >/dev/null
   buildah_ rmi --force "localhost/klipstream-$1:$tag" >/dev/null

@@ -33,9 +33,9 @@ def test_the_chart_is_linted_and_its_pods_are_restricted(helm: Callable[..., Any
     linted = helm("lint", "--strict", CHART)
     assert linted.returncode == 0, linted.stdout
     objects = [each for each in yaml.safe_load_all(helm("template", "r", CHART).stdout) if each]
-    pods = [each["spec"]["template"]["spec"] for each in objects if each["kind"] == "Deployment"]
+    pods = [each["spec"]["template"]["spec"] for each in objects if each["kind"] in ("Deployment", "StatefulSet")]
     pods += [each["spec"]["workerTemplate"]["spec"] for each in objects if each["kind"] == "AnalysisQueue"]
-    assert len(pods) == 2
+    assert len(pods) == 3
     for pod in pods:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
@@ -47,7 +47,9 @@ def test_the_chart_is_linted_and_its_pods_are_restricted(helm: Callable[..., Any
      ("defaultQueue.mode=Stopped", "mode"), ("results.url=/results", "url"),
      ("operator.archiveLogs=sometimes", "archiveLogs"), ("operator.extraEnv[0].value=x", "name"),
      ("metrics.port=8080", "port"),
-     ("operator.events=maybe", "events")],
+     ("operator.events=maybe", "events"), ("relay.replicas=2", "replicas"),
+     ("relay.allowedHosts={https://a.b}", "allowedHosts"), ("relay.clusterNetworks={10.0.0.1}", "clusterNetworks"),
+     ("relay.attempts=0", "attempts")],
 )  # fmt: skip
 def test_a_wrong_value_is_refused_by_name(helm: Callable[..., Any], setting: str, word: str) -> None:
     done = helm("template", "r", CHART, "--set", setting)
@@ -106,7 +108,7 @@ def test_the_metrics_port_is_the_one_of_the_values_everywhere(helm: Callable[...
     container = deployment["spec"]["template"]["spec"]["containers"][0]
     assert {"name": "KLIPSTREAM_METRICS_PORT", "value": "9999"} in container["env"]
     assert {"name": "metrics", "containerPort": 9999} in container["ports"]
-    (service,) = (each for each in objects if each["kind"] == "Service")
+    (service,) = (each for each in objects if each["kind"] == "Service" and "operator" in each["metadata"]["name"])
     assert {"name": "metrics", "port": 9999, "targetPort": "metrics"} in service["spec"]["ports"]
 
 
@@ -160,7 +162,7 @@ def test_the_installed_rights_suffice_for_a_job_from_start_to_end(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     """The operator runs here, as the ServiceAccount of the chart; control planes have no node for its pods."""
-    settings = f"operator.replicas=0,operator.archiveLogs=true,operator.namespaces={{{namespace}}}"
+    settings = f"relay.replicas=0,operator.replicas=0,operator.archiveLogs=true,operator.namespaces={{{namespace}}}"
     values = ["--set", settings, "--skip-crds"]
     installed = helm("install", "r", CHART, "-n", namespace, *values)
     assert installed.returncode == 0, installed.stderr

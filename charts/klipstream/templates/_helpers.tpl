@@ -8,6 +8,17 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
+{{- define "klipstream.relay" -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}-relay{{- end }}
+{{- define "klipstream.relaySelector" -}}
+app.kubernetes.io/name: klipstream-relay
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+{{- define "klipstream.relayLabels" -}}
+{{ include "klipstream.relaySelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+{{- define "klipstream.sealingSecret" -}}{{ .Values.sealing.secret | default (printf "%s-sealing" .Release.Name) }}{{- end }}
 {{- define "klipstream.tlsSecret" -}}
 {{ .Values.progress.existingSecret | default (printf "%s-progress-tls" .Release.Name) }}
 {{- end }}
@@ -55,4 +66,20 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [events]
   verbs: [create]
 {{- end }}
+{{- end }}
+{{- define "klipstream.relayRules" -}}
+- apiGroups: [analysis.klipstream.io]
+  resources: [analysisjobs, analysisqueues]
+  verbs: [get, list, watch]
+# A ValidatingAdmissionPolicy leaves of this nothing but announcedAt.
+- apiGroups: [analysis.klipstream.io]
+  resources: [analysisjobs/status]
+  verbs: [patch]
+# One by one, as callbacks name them; never listed or watched.
+- apiGroups: [""]
+  resources: [secrets]
+  {{- with .Values.relay.secretNames }}
+  resourceNames: {{ toJson . }}
+  {{- end }}
+  verbs: [get]
 {{- end }}

@@ -42,7 +42,7 @@ class Images:
 
 def build(images: Images) -> None:
     """Build what has changed into build/images. Raises ClusterError."""
-    done = subprocess.run(["hack/images/build.sh"], env=os.environ | {"TAG": images.tag}, check=False)
+    done = subprocess.run(["hack/images/build.sh", *COMPONENTS], env=os.environ | {"TAG": images.tag}, check=False)
     if done.returncode != 0:
         raise ClusterError("the images could not be built, see above (PYTHON_BASE names another base image)")
 

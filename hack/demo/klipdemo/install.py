@@ -30,6 +30,8 @@ def install_chart(place: Place) -> None:
             # On somebody's own cluster no right and no eye beyond the demo's namespace.
             "namespaces": [shell.namespace] if place.kind == "current" else [],
         },
+        # Nothing of the demo is announced, and a cluster of somebody's need not have a volume for the ledger.
+        "relay": {"enabled": False},
         "worker": {"image": _image(images, "pipeline"), "resources": SMALL_WORKER},
         "defaultQueue": {"mode": "Paused", "maxConcurrentJobs": LIMIT},
         "results": {
