@@ -79,7 +79,7 @@ def group(cluster: Cluster, tool: Callable[..., Any], tmp_path_factory: pytest.T
     (folder / "unused.log").touch()
     settings = {
         "operator.image.tag": "dev", "operator.logFormat": "plain", "defaultQueue.create": "false",
-        "results.persistence.enabled": "false", "operator.archiveLogs": "false",
+        "results.persistence.enabled": "false", "operator.archiveLogs": "false", "relay.enabled": "false",
     }  # fmt: skip
     values = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
     tool(

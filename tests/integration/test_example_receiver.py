@@ -104,7 +104,9 @@ async def test_what_is_not_signed_authorised_and_recent_is_refused(receiver: Rec
     assert (await receiver.deliver("msg_1"))[0]
 
 
-@pytest.mark.parametrize("secrets", [OLD, NEW, f"{NEW} {OLD}", f"{new_secret()} {NEW}"])
+@pytest.mark.parametrize(
+    "secrets", [OLD, NEW, f"{NEW} {OLD}", f"{new_secret()} {NEW}"], ids=["old", "new", "both", "unknown and new"]
+)
 async def test_secrets_are_replaced_without_losing_a_webhook(receiver: Receiver, secrets: str) -> None:
     receiver.secrets = secrets
     assert await receiver.deliver("msg_1") == (True, 204)

@@ -6,6 +6,7 @@ harmless leads another one inside. So a URL is only taken in the form that all o
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
@@ -53,6 +54,7 @@ def url_problem(url: str, rules: Rules | None = None) -> str | None:
     return target if isinstance(target, str) else target_problem(target, rules or Rules())
 
 
+@lru_cache(maxsize=4096)
 def parse_target(url: str) -> Target | str:
     """The target of a URL, or what is wrong with its text."""
     if len(url) > LONGEST_URL:

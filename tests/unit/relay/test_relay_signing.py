@@ -57,6 +57,7 @@ def test_an_id_that_could_be_mistaken_for_more_is_refused(message_id: str) -> No
     "text",
     ["", "   ", "whsec_", "whsec_???", "whsec_" + base64.b64encode(b"short").decode(),
      "whsec_" + base64.b64encode(bytes(65)).decode(), "ä", " ".join([new_secret()] * 5)],
+    ids=range(8),
 )  # fmt: skip
 def test_a_secret_that_is_none_is_refused_without_being_repeated(text: str) -> None:
     with pytest.raises(BadSecret) as refused:

@@ -38,6 +38,7 @@ def test_what_is_sealed_opens_for_no_other_namespace_or_job(namespace: str, job_
     ["", "seal1", "seal1..", "seal2" + SEALED[5:], SEALED + "\n", SEALED[:40], SEALED[:-6], SEALED + "AAAA",
      SEALED.replace(RING.public.key_id, "0" * 16), "seal1." + RING.public.key_id + ".A",
      f"seal1.{RING.public.key_id}.{'A' * 80}", "ä" * 100],
+    ids=range(12),
 )  # fmt: skip
 def test_what_is_no_whole_sealed_text_does_not_open(sealed: str) -> None:
     with pytest.raises(CannotOpen):
@@ -83,8 +84,9 @@ def test_a_ring_survives_its_file_and_does_not_show_itself() -> None:
         assert key["private"] not in repr(ring) + str(ring.public)
 
 
+# Keys are new in each process, so they are kept out of the tests' names.
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format":"klipstream-ring1","keys":[]}', "null", "\x00",
-                                  RING.to_json().replace(RING.public.key_id, "0" * 16)])  # fmt: skip
+                                  RING.to_json().replace(RING.public.key_id, "0" * 16)], ids=range(7))  # fmt: skip
 def test_what_is_no_ring_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(BadRing) as refused:
         KeyRing.from_json(text)
