@@ -65,7 +65,9 @@ class Assignment:
             said = value(name)
             return Path(said) if said is not None else None
 
-        video = value("VIDEO_URL") or video_url or next((a for a in arguments if a and not a.startswith("-")), None)
+        video = value("VIDEO_URL") or video_url
+        if video is None:
+            video = next((each for each in arguments if each and not each.startswith("-")), None)
         if video is None:
             raise BadTask("there is no video: the queue sets ANALYSIS_VIDEO_URL; by hand, give its URL as an argument")
         attempt = value("ATTEMPT") or "1"

@@ -35,11 +35,7 @@ class Endpoint:
     def __init__(
         self, url: str, token_file: Path | None, ca_file: Path | None, timeout_seconds: float = TIMEOUT_SECONDS
     ) -> None:
-        parts = urlsplit(url)
-        self._https = parts.scheme == "https"
-        self._host, self._port = parts.hostname or "", parts.port
-        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._known = parts.scheme in ("http", "https") and bool(self._host)
+        self._https, self._host, self._port, self._target = _place(url)
         self._url, self._token_file, self._ca_file = url, token_file, ca_file
         self._timeout_seconds = timeout_seconds
         self._connection: http.client.HTTPConnection | None = None
@@ -48,7 +44,7 @@ class Endpoint:
 
     def post(self, body: bytes) -> Answer:
         """Send one post. Raises PostFailed."""
-        if not self._known:
+        if not self._host:
             raise PostFailed(f"{self._url} is no http(s) URL")
         try:
             headers = {"Content-Type": "application/json", "User-Agent": "klipstream-worker"}
@@ -96,6 +92,17 @@ class Endpoint:
             self.close()
         self._used_at = time.monotonic()
         return Answer(response.status, content, _seconds(response.getheader("Retry-After")))
+
+
+def _place(url: str) -> tuple[bool, str, int | None, str]:
+    """Whether it is https, and host, port and path; an empty host where it is no URL to post to."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return False, "", None, ""
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return parts.scheme == "https", host if parts.scheme in ("http", "https") else "", port, target
 
 
 def _seconds(value: str | None) -> float | None:

@@ -13,6 +13,8 @@ class AnalysisError(Exception):
     error_code = "AnalysisFailed"
     retryable = True
     exit_code = 1
+    keeps_message = False
+    """Whether a termination message that something else has written meanwhile says more than this error."""
 
     def __init__(
         self,

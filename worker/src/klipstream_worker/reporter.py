@@ -40,6 +40,9 @@ Extras = Callable[[], "dict[str, Any]"]
 """What is worked out only when a post is made: the seconds that remain, the resources."""
 
 
+OnStop = Callable[[AnalysisError], None]
+
+
 class Reporter:
     """Keeps the latest update and posts it from a thread of its own.
 
@@ -47,18 +50,21 @@ class Reporter:
     Nothing here raises because of the network.
     """
 
-    def __init__(self, endpoint: Endpoint, extras: Extras = dict) -> None:
+    def __init__(self, endpoint: Endpoint, extras: Extras = dict, on_stop: OnStop = lambda _: None) -> None:
         self.stop_reason: AnalysisError | None = None
         self.checkpoint_requested = False
         self.deadline: str | None = None
         """When the queue ends the attempt, in the format of RFC 3339."""
         self._endpoint = endpoint
         self._extras = extras
+        self._on_stop = on_stop
         self._pid = os.getpid()
         self._changed = threading.Condition()
         self._latest: Update | None = None
         self._unsent = False
+        self._taken_last: Update | None = None
         self._finish_by: float | None = None
+        self._last_try_at = 0.0
         self._interval_seconds = FIRST_INTERVAL_SECONDS
         self._not_before = 0.0
         self._beat_at = 0.0
@@ -81,14 +87,15 @@ class Reporter:
                 self._latest, self._unsent = update, True
                 self._changed.notify()
 
-    def finish(self, seconds: float = FLUSH_SECONDS) -> bool:
-        """Post what is not posted yet, for that long at most; whether nothing is left."""
+    def finish(self) -> bool:
+        """Post what is not posted yet, for FLUSH_SECONDS at most; whether nothing is left."""
+        seconds = FLUSH_SECONDS
         with self._changed:
             self._finish_by = time.monotonic() + seconds
             self._changed.notify()
         if self._thread.is_alive():
             self._thread.join(seconds)
-        return not self._unsent
+        return self._taken_last == self._latest or isinstance(self.stop_reason, StaleAttempt)
 
     def _run(self) -> None:
         try:
@@ -107,18 +114,19 @@ class Reporter:
                 over = isinstance(self.stop_reason, StaleAttempt)
                 if over or (self._finish_by is not None and (not self._unsent or now >= self._finish_by)):
                     return None
-                due = self._due(now)
+                due = self._due()
                 if due is not None and due <= now:
                     # Only what is posted counts as sent: an update that comes meanwhile is posted as well.
                     self._unsent = False
                     return self._latest
-                self._changed.wait(None if due is None else due - now)
+                until = min((at for at in (due, self._finish_by) if at is not None), default=None)
+                self._changed.wait(None if until is None else until - now)
 
-    def _due(self, now: float) -> float | None:
+    def _due(self) -> float | None:
         if self._latest is None:
             return None
         if self._finish_by is not None:
-            return now if self._failures == 0 else min(self._not_before, self._finish_by)
+            return self._last_try_at
         return self._not_before if self._unsent else max(self._not_before, self._beat_at)
 
     def _post(self, update: Update) -> None:
@@ -129,8 +137,9 @@ class Reporter:
             self._failed(began, str(error))
             return
         if answer.status == 409:
-            self.stop_reason = StaleAttempt("the queue says that this attempt is over: another one took its place")
+            self._stop(StaleAttempt("the queue says that this attempt is over: another one took its place"))
         elif answer.status == 200:
+            self._taken_last = update
             self._taken(answer)
             self._not_before = began + self._interval_seconds
             self._beat_at = began + max(self._interval_seconds, HEARTBEAT_SECONDS)
@@ -163,14 +172,14 @@ class Reporter:
             least, most = INTERVAL_BOUNDS_SECONDS
             interval = float(reply.get("min_interval_seconds", self._interval_seconds))
             desired, deadline = reply.get("desired"), reply.get("deadline")
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             log.warning("the queue's reply was not understood: %s", _text(answer))
             return
         self._interval_seconds = min(most, max(least, interval))
         if isinstance(deadline, str):
             self.deadline = deadline
         if desired == "Cancel" and self.stop_reason is None:
-            self.stop_reason = Cancelled("the job was cancelled")
+            self._stop(Cancelled("the job was cancelled"))
         if desired == "Checkpoint":
             self.checkpoint_requested = True
 
@@ -187,7 +196,13 @@ class Reporter:
         with self._changed:
             self._unsent = True
             now = time.monotonic()
-            self._not_before = now + LAST_RETRY_SECONDS if self._finish_by is not None else max(now, began + pause)
+            self._not_before = max(now, began + pause)
+            if self._finish_by is not None:
+                self._last_try_at = now + LAST_RETRY_SECONDS
+
+    def _stop(self, reason: AnalysisError) -> None:
+        self.stop_reason = reason
+        self._on_stop(reason)
 
 
 def _text(answer: Answer) -> str:

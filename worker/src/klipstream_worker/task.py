@@ -30,7 +30,7 @@ from klipstream_worker.resources import StageMeters
 from klipstream_worker.results_folder import ResultsNotWritten, safe_name, write_file
 from klipstream_worker.signals import SignalWatch
 from klipstream_worker.stage import Stage
-from klipstream_worker.termination import URL_CHARACTERS, Ending
+from klipstream_worker.termination import URL_CHARACTERS, Ending, FileWatch
 
 log = logging.getLogger("klipstream_worker")
 
@@ -58,13 +58,14 @@ class AnalysisTask:
         self._estimator = Estimator(time.monotonic())
         self._meters = StageMeters.here(container=not assignment.on_a_laptop)
         self._console = Console() if assignment.on_a_laptop else None
+        self._signals = SignalWatch(self.cancel) if handle_signals else None
         self._reporter: Reporter | None = None
         if assignment.progress_url is not None:
             endpoint = Endpoint(assignment.progress_url, assignment.token_file, assignment.ca_file)
-            self._reporter = Reporter(endpoint, self._extras)
-        self._signals = SignalWatch(self.cancel) if handle_signals else None
+            self._reporter = Reporter(endpoint, self._extras, self._demand_stop)
         self._stop_reason: AnalysisError | None = None
         self._ending: Ending | None = None
+        self._termination = FileWatch(assignment.termination_log)
         self._entered = False
 
     @classmethod
@@ -151,13 +152,26 @@ class AnalysisTask:
     @property
     def stop_reason(self) -> AnalysisError | None:
         """Why the analysis is to end, for those who would rather ask than catch; None as long as it is not."""
-        if self._stop_reason is not None:
-            return self._stop_reason
-        return self._reporter.stop_reason if self._reporter is not None else None
+        reason = self._stop_reason
+        if reason is None and self._reporter is not None:
+            reason = self._reporter.stop_reason
+        if reason is not None and self._signals is not None:
+            self._signals.heard()
+        return reason
 
     def cancel(self, reason: AnalysisError | str) -> None:
         """Have the next `check` raise, in whatever thread."""
         self._stop_reason = reason if isinstance(reason, AnalysisError) else Cancelled(reason)
+
+    def report(self, percentage: float, stage: str, message: str = "") -> None:
+        """Say how far the whole is, 0 to 100, for those who reckon that themselves; never raises, unlike a stage's."""
+        if stage:
+            self._meters.switch(stage[:STAGE_CHARACTERS])
+            self._report(stage[:STAGE_CHARACTERS], min(100.0, max(0.0, percentage)), message)
+
+    def _demand_stop(self, reason: AnalysisError) -> None:
+        if self._signals is not None:
+            self._signals.demand(reason)
 
     def _enter(self, name: str) -> str | None:
         if not self._entered:
@@ -272,6 +286,10 @@ class AnalysisTask:
             raise ValueError(f"a result URL of {len(result_url)} characters: {URL_CHARACTERS} at most are kept")
         self._ending = Ending(message, result_url=result_url)
 
+    def _may_keep(self, error: BaseException | None) -> bool:
+        """Whether what a child process wrote as termination message stays, since nothing better is known here."""
+        return self._ending is None if error is None else isinstance(error, AnalysisError) and error.keeps_message
+
     def __enter__(self) -> AnalysisTask:
         self._entered = True
         self._meters.start()
@@ -292,7 +310,8 @@ class AnalysisTask:
             self._meters.end()
             # First the message, which is local: a kill may come while the last post is on its way.
             ending = ended_by(error, self._ending)
-            ending.write(self.assignment.termination_log)
+            if not (self._may_keep(error) and self._termination.changed()):
+                ending.write(self.assignment.termination_log)
             if ending.error_code is None:
                 self._report(COMPLETED, 100.0, ending.message)
             if self._reporter is not None and not self._reporter.finish():

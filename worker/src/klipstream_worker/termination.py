@@ -59,3 +59,23 @@ class Ending:
             path.write_bytes(self.encoded())
         except OSError as error:
             log.warning("the termination message could not be written to %s: %s", path, error)
+
+
+class FileWatch:
+    """Whether a file was written by somebody since this was made."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._before = self._look()
+
+    def changed(self) -> bool:
+        """True where it has got other content, and is not empty."""
+        now = self._look()
+        return now != self._before and now[1] > 0
+
+    def _look(self) -> tuple[int, int]:
+        try:
+            seen = self._path.stat() if self._path is not None else None
+        except OSError:
+            seen = None
+        return (seen.st_mtime_ns, seen.st_size) if seen is not None else (0, 0)
