@@ -12,7 +12,8 @@ LONGEST_TEXT = 500
 """Twitch's own limit; what is longer says nothing that its beginning does not."""
 LONGEST_USER = 64
 _KEPT = frozenset({
-    "comments", "content_offset_seconds", "commenter", "display_name", "name", "message", "body", "offset", "user", "text",
+    "comments", "content_offset_seconds", "commenter", "display_name", "name", "message", "body",
+    "offset", "user", "text",
 })  # fmt: skip
 
 
