@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 LARGEST_THRESHOLD = 0.05
 """No place is called significant above this, however few places there are."""
+TRIM_PERCENT = (10, 60)
 FILTER_P = 0.05
 """A place below this has at least one signal that stands out."""
 _NORMAL_QUARTILE = 0.6745
@@ -41,13 +42,14 @@ def surroundings(series: Array, width: int, gap: int, least: int) -> Array:
 
 
 def _trimmed_mean(windows: Array, least: int) -> Array:
-    """Mean between the 20th and the 80th percentile of each row; NaN for rows with too few values."""
+    """Mean between two percentiles of each row, the upper one low enough for a row full of events; NaN for rows with
+    too few values."""
     result = np.full(len(windows), np.nan)
     block = max(1, 2_000_000 // windows.shape[1])
     for start in range(0, len(windows), block):
         rows = np.sort(windows[start : start + block], axis=1)  # NaN go last
         count = np.isfinite(rows).sum(axis=1)
-        low, high = count // 5, count - count // 5
+        low, high = count * TRIM_PERCENT[0] // 100, -(-count * TRIM_PERCENT[1] // 100)
         sums = np.concatenate([np.zeros((len(rows), 1)), np.nancumsum(rows, axis=1)], axis=1)
         row = np.arange(len(rows))
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -79,9 +81,10 @@ def gamma_score(count: Array, mean: Array, dispersion: float) -> Array:
 
 
 def dispersion(count: Array, mean: Array) -> float:
-    """Variance over mean of counts around their local means, at least 1; by the median, which events cannot move."""
-    squares = (count - mean) ** 2 / np.maximum(mean, 0.2)
-    return max(1.0, float(np.median(squares)) / _MEDIAN_OF_CHI_SQUARED)
+    """Variance over mean of counts around their local means, at least 1; from those below, where no event is."""
+    below = count < mean
+    squares = (count - mean)[below] ** 2 / np.maximum(mean[below], 0.2)
+    return max(1.0, float(np.median(squares)) / _MEDIAN_OF_CHI_SQUARED) if below.any() else 1.0
 
 
 def empirical_null(score: Array, *, least_scale: float) -> Array:
