@@ -29,7 +29,7 @@ from klipstream_pipeline.signals import (
 from klipstream_pipeline.significance import Array, adaptive_threshold, at_least_two, moving_sum
 from klipstream_pipeline.transcript import Segment, Transcript
 
-LEVEL = 0.2
+LEVEL = 0.3
 """Highlights expected by chance in a whole recording, however long it is."""
 PLACE_SECONDS = 10
 """The recording is tested in places of this length, each with a little of its neighbours."""

@@ -195,10 +195,12 @@ def speech_course(transcript: Transcript, seconds: int) -> Course:
     valence, intensity, pace = (
         _swing(count, one, square, window, damping=0.5) for one, square in zip(sums, squares, strict=True)
     )
-    looks = np.stack([tail(intensity[0]), 2.0 * tail(np.abs(valence[0])), tail(pace[0])])
-    p_value = np.minimum(1.0, 3.0 * looks.min(axis=0))
-    score = np.maximum(intensity[0], np.maximum(np.abs(valence[0]), pace[0]))
-    return Course(score, np.where(moving_sum(count, window) > 0, p_value, 1.0), intensity[1], intensity[2])
+    # Who is excited speaks faster and uses other words, so these two are one look; the turn of the valence another.
+    lively = empirical_null((intensity[0] + pace[0]) / np.sqrt(2.0), least_scale=1.0)
+    p_value = np.minimum(1.0, 2.0 * np.minimum(tail(lively), 2.0 * tail(np.abs(valence[0]))))
+    spoken = moving_sum(count, window) > 0
+    score = np.maximum(lively, np.abs(valence[0]))
+    return Course(score, np.where(spoken, p_value, 1.0), intensity[1], intensity[2])
 
 
 def _paces(transcript: Transcript) -> Array:

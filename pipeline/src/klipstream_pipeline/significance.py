@@ -11,8 +11,10 @@ Array = NDArray[np.float64]
 LARGEST_THRESHOLD = 0.05
 """No place is called significant above this, however few places there are."""
 TRIM_PERCENT = (10, 60)
-FILTER_P = 0.05
+FILTER_P = 0.03
 """A place below this has at least one signal that stands out."""
+LARGE_P = 0.3
+"""Above this a selection says that nothing else stands out in that place."""
 _NORMAL_QUARTILE = 0.6745
 _MEDIAN_OF_CHI_SQUARED = 0.4549
 
@@ -141,11 +143,12 @@ def adaptive_threshold(filtered: Array, selection: Array, signals: int, level: f
     Chance brings them in two ways. In a place where nothing stands out the selection is below a bound with the
     probability that it has for independent uniform p-values. In a place where one signal is real (music, a raid) it
     is uniform, so below the bound with a probability that is the bound itself; how many such places there are is
-    estimated as by Storey (2002), from those that pass the filter with a selection above one half. The bound is the
+    estimated as by Storey (2002), from those that pass the filter with a large selection. The bound is the
     largest for which both together expect at most `level`. So the more places stand out in one signal only, the less
     the others may say; the idea is that of adaptive filtering (Wang, Gui, Su, Sabatti and Owen 2022).
     """
-    alone = 2.0 * float(np.sum((filtered <= FILTER_P) & (selection > 0.5))) + 1.0
+    left = (filtered <= FILTER_P) & (selection > LARGE_P)
+    alone = float(left.sum()) / (1.0 - LARGE_P) + 1.0
     by_chance = _selections_by_chance(signals)
     for bound in np.geomspace(LARGEST_THRESHOLD, 1e-7, 200):
         quiet = len(filtered) * np.searchsorted(by_chance, bound, side="right") / len(by_chance)
