@@ -16,7 +16,7 @@ _PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")
 
 def parse_networks(text: str) -> tuple[Network, ...]:
     """Networks in CIDR notation, separated by commas. Raises ValueError that names the bad one."""
-    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip())
 
 
 def why_refused(address: str, allowed: tuple[Network, ...]) -> str | None:

@@ -48,7 +48,7 @@ class Sound:
         length, nothing = 0, True
         for frame in self._frames():
             for mono in resampler.resample(frame):
-                samples = mono.to_ndarray().reshape(-1)
+                samples = mono.to_ndarray().reshape(-1).astype(np.float32, copy=False)
                 waiting.append(samples)
                 length += len(samples)
             if length >= BLOCK_SAMPLES:

@@ -7,6 +7,7 @@ hangs, or one that is cancelled, can be ended at any moment. It says how it goes
 
 import json
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -49,6 +50,13 @@ class _GuardedRH(UrllibRH):  # type: ignore[misc]
     """http and https through Python's own sockets, which the guard sees; no ftp, no file."""
 
     _SUPPORTED_URL_SCHEMES = ("http", "https", "data")
+
+    def _create_instance(self, *args: Any, **more: Any) -> Any:
+        opener = super()._create_instance(*args, **more)
+        # Redirects do not ask for supported schemes.
+        for scheme in ("ftp", "file"):
+            opener.handle_open.pop(scheme, None)
+        return opener
 
 
 class _Client(YoutubeDL):  # type: ignore[misc]
@@ -168,6 +176,9 @@ def explain(error: BaseException, url: str) -> tuple[str, str]:
             return "TooLarge", f"{url} is larger than the worker takes"
     for each in chain:
         if isinstance(each, HTTPError):
+            target = urlsplit(each.response.headers.get("Location") or "").scheme.lower()
+            if 300 <= each.status < 400 and target not in ("", "http", "https"):
+                return "SourceRefused", f"{url} redirects to {target}:, and only http and https are fetched"
             return _by_status(each.status), f"{url} answered HTTP {each.status} {each.reason}".rstrip()
     for each in chain:
         if isinstance(each, UnsupportedError):
@@ -175,11 +186,13 @@ def explain(error: BaseException, url: str) -> tuple[str, str]:
         if isinstance(each, GeoRestrictedError):
             return "SourceForbidden", f"{url} cannot be watched from where the worker runs"
     said = _words(error)
+    if status := re.search(r"HTTP Error (\d{3})", said):
+        return _by_status(int(status[1])), f"{url}: {said}"
     if "did not get any data blocks" in said.lower() or "file is empty" in said.lower():
         return "BadVideo", f"{url} is empty (0 bytes)"
     if "drm protected" in said.lower():
         return "SourceForbidden", f"{url} is DRM protected"
-    if "unsupported url scheme" in said.lower():
+    if "unsupported url scheme" in said.lower() or "unknown url type" in said.lower():
         return "SourceRefused", f"{url} leads to a scheme that is not fetched: {said}"
     expected = any(isinstance(each, ExtractorError) and each.expected and each.cause is None for each in chain)
     if expected and not any(word in said.lower() for word in PASSING):

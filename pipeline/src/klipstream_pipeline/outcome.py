@@ -1,31 +1,17 @@
-"""How a worker ends: exit codes, and the termination message that the operator reads."""
+"""How an analysis fails: each class with its code, and whether another attempt may help."""
 
-import json
-from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 
-MESSAGE_BYTES = 4096
-"""The kubelet cuts a termination message here."""
+from klipstream_worker import AnalysisError
+
+__all__ = ["AnalysisError", "Exit"]
 
 
 class Exit(IntEnum):
-    """Exit codes. Only 0 is success; whether another attempt may help is said by `retryable`."""
+    """Exit codes beside those of the SDK: 1 for what may pass, 75 stale, 130 cancelled."""
 
-    SUCCESS = 0
-    TRANSIENT = 1
     BAD_VIDEO = 65
     SOURCE_GONE = 66
-    STALE = 75
-    CANCELLED = 130
-
-
-class AnalysisError(Exception):
-    """The analysis cannot go on."""
-
-    exit_code = Exit.TRANSIENT
-    error_code = "AnalysisFailed"
-    retryable = True
 
 
 class DownloadFailed(AnalysisError):
@@ -121,37 +107,7 @@ def failure(code: str, message: str) -> AnalysisError:
     return FAILURES.get(code, DownloadFailed)(message)
 
 
-class Cancelled(AnalysisError):
-    """The queue asked the worker to stop, or the pod is being stopped."""
+class ResultsNotWritten(AnalysisError):
+    """The results store cannot be read or written."""
 
-    exit_code, error_code = Exit.CANCELLED, "Cancelled"
-
-
-class StaleAttempt(AnalysisError):
-    """The queue no longer knows this attempt: another one took over."""
-
-    exit_code, error_code = Exit.STALE, "StaleAttempt"
-
-
-@dataclass(frozen=True)
-class Report:
-    """What the termination message says."""
-
-    message: str
-    result_url: str | None = None
-    error_code: str | None = None
-    retryable: bool | None = None
-
-    def write(self, path: Path) -> None:
-        """Write the message as JSON of at most 4 KiB; without the file (outside a pod) nothing is written."""
-        if not path.parent.is_dir():
-            return
-        message = self.message
-        while True:
-            said = {"message": message, "result_url": self.result_url, "error_code": self.error_code,
-                    "retryable": self.retryable}  # fmt: skip
-            encoded = json.dumps({key: value for key, value in said.items() if value is not None}).encode()
-            if len(encoded) <= MESSAGE_BYTES or not message:
-                break
-            message = message[: len(message) // 2]
-        path.write_bytes(encoded)
+    error_code = "ResultsNotWritten"

@@ -1,6 +1,5 @@
 """pocketsphinx with its own American English model: the fallback that needs nothing else. Its transcripts are weak."""
 
-import math
 from importlib.metadata import version
 
 from pocketsphinx import Decoder, get_model_path
@@ -22,9 +21,12 @@ class Sphinx:
         self.settings = f"pocketsphinx {version('pocketsphinx')} en-us"
         model = get_model_path("en-us")
         self._decoder = Decoder(
-            hmm=f"{model}/en-us", lm=f"{model}/en-us.lm.bin", dict=f"{model}/cmudict-en-us.dict", samprate=SAMPLES_PER_SECOND,
+            hmm=f"{model}/en-us",
+            lm=f"{model}/en-us.lm.bin",
+            dict=f"{model}/cmudict-en-us.dict",
+            samprate=SAMPLES_PER_SECOND,
             loglevel="ERROR",
-        )  # fmt: skip
+        )
         self._cepstral_mean = self._decoder.get_cmn(False)
 
     def transcribe(self, utterance: Utterance) -> tuple[Segment, ...]:
@@ -38,9 +40,8 @@ class Sphinx:
         found = decoder.hyp()
         if found is None or not found.hypstr.strip():
             return ()
-        words = [each for each in decoder.seg() if not each.word.startswith(("<", "["))]
-        logarithms = decoder.logmath
-        certain = [min(1.0, logarithms.exp(round(each.prob))) for each in words]
-        confidence = sum(certain) / len(certain) if certain and all(map(math.isfinite, certain)) else 0.0
+        # <s>, <sil> and [NOISE] are no words. The probability of a word's own place in the lattice, 0 to 1.
+        certain = [each.prob for each in decoder.seg() if not each.word.startswith(("<", "["))]
+        confidence = min(1.0, sum(certain) / len(certain)) if certain else 0.0
         text = found.hypstr.strip()
         return (Segment(utterance.start_seconds, utterance.end_seconds, text, round(confidence, 3)),)

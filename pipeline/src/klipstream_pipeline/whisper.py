@@ -24,7 +24,9 @@ class Whisper:
     def __init__(self, folder: Path, language: str) -> None:
         """Load the model in `folder`. Raises EngineMissing where it cannot be loaded, or knows English only."""
         try:
-            self._model = WhisperModel(str(folder), compute_type="default", cpu_threads=_processors(), local_files_only=True)
+            self._model = WhisperModel(
+                str(folder), compute_type="default", cpu_threads=_processors(), local_files_only=True
+            )
         except (RuntimeError, ValueError, OSError) as error:
             raise EngineMissing(f"the Whisper model in {folder} cannot be loaded: {error}") from error
         if language != "en" and not self._model.model.is_multilingual:
