@@ -25,3 +25,5 @@ class Transcript:
     low_confidence: bool
     """The engine's words are wrong too often to be read as a text; they still serve as a hint."""
     segments: tuple[Segment, ...]
+    reason: str = ""
+    """Why this engine, or none: announced, since a reader would not expect the fallback."""
