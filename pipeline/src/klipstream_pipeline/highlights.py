@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from klipstream_pipeline.chat import Chat, ChatMessage
 from klipstream_pipeline.damping import weights
 from klipstream_pipeline.explanation import describe, explain, why_nothing
 from klipstream_pipeline.feelings import EMOTIONS, feeling, feelings
-from klipstream_pipeline.findings import ChatLag, Evidence, Findings, Highlight, Signal, Significance, Timeline
+from klipstream_pipeline.findings import ChatLag, Evidence, Findings, Highlight, Mood, Signal, Significance, Timeline
 from klipstream_pipeline.lag import chat_lag
 from klipstream_pipeline.loudness import Loudness
 from klipstream_pipeline.signals import (
@@ -100,6 +100,8 @@ def find_highlights(loudness: Loudness, transcript: Transcript, chat: Chat | Non
         chat_lag=lag,
         significance=Significance(level, places.threshold, len(places.p_values), places.signals, places.needed),
         timeline=_timeline(loudness, written, heard, transcript, seconds),
+        chat_mood=None if written is None else _whole_mood(written),
+        speech_mood=_spoken_mood(transcript) if transcript.segments else None,
         notes=_notes(loudness, transcript, chat, lag),
     )
 
@@ -119,7 +121,7 @@ def _tolerant(course: Course, seconds: int) -> Course:
         return course
     looks = 1.0 + 2.0 * seconds / CHAT_WINDOW_SECONDS
     p_value = np.minimum(1.0, looks * _lowest(course.p_value, seconds))
-    return Course(course.score, p_value, course.value, course.usual)
+    return replace(course, p_value=p_value)
 
 
 def _lowest(series: Array, reach: int) -> Array:
@@ -205,7 +207,9 @@ def _highlight(
         there = start + int(course.p_value[start:end].argmin())
         value, usual, p_value = float(course.value[there]), float(course.usual[there]), float(p_values[signal])
         counts = p_value <= COUNTS_P
-        evidence.append(Evidence(signal, value, usual, _UNITS[signal], p_value, counts, describe(signal, value, usual)))
+        unit = "valence" if course.valence_at(there) else _UNITS[signal]
+        words = describe(signal, value, usual, unit)
+        evidence.append(Evidence(signal, value, usual, unit, p_value, counts, words))
     evidence.sort(key=lambda each: each.p_value)
     said, written = excerpts.said(start, end), excerpts.written(start, end)
     mood = _mood(heard, said, start, end)
@@ -223,7 +227,7 @@ def _highlight(
     )
 
 
-_UNITS = {Signal.CHAT: "messages/s", Signal.LOUDNESS: "dBFS", Signal.CHAT_MOOD: "1", Signal.SPEECH: "1"}
+_UNITS = {Signal.CHAT: "messages/s", Signal.LOUDNESS: "dBFS", Signal.CHAT_MOOD: "feeling", Signal.SPEECH: "feeling"}
 
 
 def _strength(courses: Mapping[Signal, Course]) -> Array:
@@ -260,6 +264,17 @@ def _mood(heard: ChatSeries | None, said: Sequence[Segment], start: int, end: in
         count += len(said)
     best = int(shares.argmax())
     return EMOTIONS[best] if count and shares[best] / count >= _LEAST_MOOD else ""
+
+
+def _whole_mood(chat: ChatSeries) -> Mood:
+    count = max(1e-9, float(chat.count.sum()))
+    emotions = tuple(float(share) for share in chat.emotions.sum(axis=1) / count)
+    return Mood(float(chat.valence.sum()) / count, float(chat.intensity.sum()) / count, emotions)
+
+
+def _spoken_mood(transcript: Transcript) -> Mood:
+    valence, intensity, *emotions = feelings([each.text for each in transcript.segments]).mean(axis=0)
+    return Mood(float(valence), float(intensity), tuple(float(share) for share in emotions))
 
 
 def _apart(highlights: Sequence[Highlight]) -> tuple[Highlight, ...]:
@@ -308,7 +323,7 @@ def _notes(loudness: Loudness, transcript: Transcript, chat: Chat | None, lag: C
             f"By how much chat lags behind the picture is not clear from this recording; {lag.seconds:g} s were taken."
         )
     if chat is not None and chat.dropped:
-        notes.append(f"{chat.dropped} chat messages lie outside of the video and were left out.")
+        notes.append(f"Chat messages from outside of the video were left out: {chat.dropped}.")
     if not transcript.segments:
         notes.append("Nothing was transcribed, so the mood is that of the chat alone.")
     elif transcript.low_confidence:
