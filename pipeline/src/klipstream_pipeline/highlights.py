@@ -26,11 +26,11 @@ from klipstream_pipeline.signals import (
     speech_course,
     sum_up_chat,
 )
-from klipstream_pipeline.significance import Array, adaptive_threshold, at_least_two, moving_sum
+from klipstream_pipeline.significance import Array, adaptive_threshold, at_least_two, moving_sum, runs
 from klipstream_pipeline.transcript import Segment, Transcript
 
-LEVEL = 0.3
-"""Highlights expected by chance in a whole recording, however long it is."""
+FALSE_SHARE = 0.1
+"""Of the highlights of a recording that chance may bring; in one without any event, the chance that there is one."""
 PLACE_SECONDS = 10
 """The recording is tested in places of this length, each with a little of its neighbours."""
 TOLERANCE_SECONDS = 3
@@ -65,7 +65,9 @@ class _Places:
         return [int(place) for place in np.flatnonzero(self.selection <= self.threshold)]
 
 
-def find_highlights(loudness: Loudness, transcript: Transcript, chat: Chat | None, *, level: float = LEVEL) -> Findings:
+def find_highlights(
+    loudness: Loudness, transcript: Transcript, chat: Chat | None, *, false_share: float = FALSE_SHARE
+) -> Findings:
     """Find the moments where at least two of chat, loudness and mood stand out together.
 
     One signal alone, however strong, makes no highlight where there are others to ask: loud music, applause and
@@ -88,17 +90,17 @@ def find_highlights(loudness: Loudness, transcript: Transcript, chat: Chat | Non
         courses[Signal.CHAT_MOOD] = _tolerant(chat_mood_course(heard), tolerance)
     if speech is not None:
         courses[Signal.SPEECH] = speech
-    places = _test(courses, seconds, level)
+    places = _test(courses, seconds, false_share)
     excerpts = _Excerpts(messages, transcript.segments, round(lag.seconds) if lag is not None else 0)
     highlights = tuple(
-        _highlight(places, courses, first, last, heard, excerpts) for first, last in _runs(places.significant)
+        _highlight(places, courses, first, last, heard, excerpts) for first, last in runs(places.significant)
     )
     highlights = _apart(highlights)
     return Findings(
         highlights=highlights,
         why_none=None if highlights else why_nothing(places.signals, places.p_values, places.threshold),
         chat_lag=lag,
-        significance=Significance(level, places.threshold, len(places.p_values), places.signals, places.needed),
+        significance=Significance(false_share, places.threshold, len(places.p_values), places.signals, places.needed),
         timeline=_timeline(loudness, written, heard, transcript, seconds),
         chat_mood=None if written is None else _whole_mood(written),
         speech_mood=_spoken_mood(transcript) if transcript.segments else None,
@@ -130,7 +132,7 @@ def _lowest(series: Array, reach: int) -> Array:
     return lowest
 
 
-def _test(courses: Mapping[Signal, Course], seconds: int, level: float) -> _Places:
+def _test(courses: Mapping[Signal, Course], seconds: int, false_share: float) -> _Places:
     signals = tuple(signal for signal in Signal if signal in courses)
     needed = min(2, len(signals))
     starts = range(0, seconds, PLACE_SECONDS)
@@ -144,21 +146,10 @@ def _test(courses: Mapping[Signal, Course], seconds: int, level: float) -> _Plac
             ]
             p_values[row, column] = min(1.0, looks * float(near.min()))
     if needed == 1:
-        return _Places(signals, needed, p_values, p_values[:, 0], level / len(starts))
+        return _Places(signals, needed, p_values, p_values[:, 0], false_share / len(starts))
     filtered, selection = at_least_two(p_values)
-    bound = adaptive_threshold(filtered, selection, len(signals), level)
+    bound = adaptive_threshold(filtered, selection, len(signals), false_share)
     return _Places(signals, needed, p_values, selection, bound)
-
-
-def _runs(places: Sequence[int]) -> list[tuple[int, int]]:
-    """Neighbouring places as (first, last)."""
-    runs: list[tuple[int, int]] = []
-    for place in places:
-        if runs and runs[-1][1] == place - 1:
-            runs[-1] = (runs[-1][0], place)
-        else:
-            runs.append((place, place))
-    return runs
 
 
 @dataclass(frozen=True)
