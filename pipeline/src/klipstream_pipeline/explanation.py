@@ -11,7 +11,10 @@ _MOODS = {
     "joy": "laughter and joy", "hype": "excitement", "surprise": "surprise",
     "sadness": "sadness", "anger": "anger", "fear": "fear",
 }  # fmt: skip
-_NAMES = {Signal.CHAT: "a busier chat", Signal.LOUDNESS: "louder sound", Signal.MOOD: "a change of mood"}
+_NAMES = {
+    Signal.CHAT: "a busier chat", Signal.LOUDNESS: "louder sound",
+    Signal.CHAT_MOOD: "a turn of the mood in chat", Signal.SPEECH: "livelier speech",
+}  # fmt: skip
 
 
 def describe(signal: Signal, value: float, usual: float) -> str:
@@ -24,7 +27,8 @@ def describe(signal: Signal, value: float, usual: float) -> str:
         word = "louder" if value >= usual else "quieter"
         return f"the sound was {abs(value - usual):.0f} dB {word} than around it"
     word = "more" if value >= usual else "less"
-    return f"what was written and said showed {word} feeling than usual ({100 * value:.0f} instead of {100 * usual:.0f} of 100)"
+    what = "messages" if signal is Signal.CHAT_MOOD else "words said"
+    return f"the {what} showed {word} feeling than usual ({100 * value:.0f} instead of {100 * usual:.0f} of 100)"
 
 
 def odds(p_value: float) -> str:
@@ -49,18 +53,17 @@ def explain(evidence: Sequence[Evidence], mood: str, p_value: float) -> str:
     return f"{text} At one place of such a recording chance brings this {odds(p_value)}."
 
 
-def why_nothing(signals: Sequence[Signal], p_values: Array, threshold: float, needed: int) -> str:
+def why_nothing(signals: Sequence[Signal], p_values: Array, threshold: float) -> str:
     """Why a recording has no highlight."""
-    limit = threshold / max(1, len(signals) - needed + 1)
-    counts = (p_values <= limit).sum(axis=0)
+    counts = (p_values <= threshold).sum(axis=0)
     seen = [f"{_NAMES[signal]} at {count}" for signal, count in zip(signals, counts, strict=True)]
     places = f"{len(p_values)} places of ten seconds"
-    if needed == 1:
+    if len(signals) == 1:
         return f"No moment stood out: of {places} none was loud enough to be more than chance."
     if not counts.any():
         return f"No moment stood out: in none of {places} was anything more unusual than chance makes it."
     return (
-        f"No moment stood out: of {places} there was {_joined(seen)}, but nowhere {needed} of these together, "
+        f"No moment stood out: of {places} there was {_joined(seen)}, but nowhere two of these together, "
         "and one alone is what music, applause or a raid looks like."
     )
 

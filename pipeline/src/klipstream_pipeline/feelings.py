@@ -23,7 +23,7 @@ _NEGATIONS = frozenset({
     "didnt", "cant", "couldnt", "wont", "wouldnt",
 })  # fmt: skip
 _NEGATION_REACH = 3
-_TOKEN = re.compile(r"[:;=8xX][-'o]?[)(DPp3|/]+|<3+|[\w'’&-]+|[^\w\s]")
+_TOKEN = re.compile(r"[:;=8xX][-'o]?[)(DPp3|/]+|<3+|[\w'’&-]+|\?{2,}|[^\w\s]")
 _LAUGHTER = re.compile(r"(?:[ja]*h[ah]*|[ha]*j[aj]*)(?:ha|ah|ja|aj)[haj]*|(?:he){2,}h?|x+d+|k(?:ek){2,}|(?:lo){2,}l?")
 _RUN_OF_THREE = re.compile(r"(.)\1{2,}")
 _RUN = re.compile(r"(.)\1+")
@@ -124,9 +124,12 @@ def _canonical(found: str) -> str:
         return _LEXICON.suffixes[suffixed[1]]
     if _LAUGHTER.fullmatch(lower):
         return "haha"
-    for shorter in (_RUN_OF_THREE.sub(r"\1\1", lower), _RUN_OF_THREE.sub(r"\1", lower), _RUN.sub(r"\1", lower)):
-        if shorter in _KNOWN:
-            return shorter if not found.isupper() or shorter in _LEXICON.words else shorter.upper()
+    shorter = (_RUN_OF_THREE.sub(r"\1\1", lower), _RUN_OF_THREE.sub(r"\1", lower), _RUN.sub(r"\1", lower))
+    # Our own words first: "FFFF" is an F, and not VADER's "ff".
+    for known in (_LEXICON.words, _KNOWN):
+        for word in shorter:
+            if word in known:
+                return word if known is _LEXICON.words or not found.isupper() else word.upper()
     return found
 
 

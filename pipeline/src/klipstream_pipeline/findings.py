@@ -15,7 +15,8 @@ class Signal(StrEnum):
 
     CHAT = "chat"
     LOUDNESS = "loudness"
-    MOOD = "mood"
+    CHAT_MOOD = "chat-mood"
+    SPEECH = "speech"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Evidence:
     value: float
     usual: float
     unit: str
-    """Of `value` and `usual`: messages/s, dBFS, or 1 (mood, from 0 to 1)."""
+    """Of `value` and `usual`: messages/s, dBFS, or 1 (the moods, from 0 to 1)."""
     p_value: float
     """How often chance alone brings as much at one place of this recording."""
     counts: bool

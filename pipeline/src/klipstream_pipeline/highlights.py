@@ -16,29 +16,35 @@ from klipstream_pipeline.loudness import Loudness
 from klipstream_pipeline.signals import (
     CHAT_WINDOW_SECONDS,
     SOUND_WINDOW_SECONDS,
+    SPEECH_WINDOW_SECONDS,
     ChatSeries,
     Course,
     chat_course,
     chat_mood_course,
     level_per_second,
     sound_course,
-    speech_mood_course,
+    speech_course,
     sum_up_chat,
 )
-from klipstream_pipeline.significance import Array, moving_sum, partial_conjunction, threshold
+from klipstream_pipeline.significance import Array, adaptive_threshold, at_least_two, moving_sum
 from klipstream_pipeline.transcript import Segment, Transcript
 
-LEVEL = 0.1
+LEVEL = 0.3
 """Highlights expected by chance in a whole recording, however long it is."""
 PLACE_SECONDS = 10
 """The recording is tested in places of this length, each with a little of its neighbours."""
 TOLERANCE_SECONDS = 3
 TOLERANCE_WITHOUT_LAG_SECONDS = 6
+COUNTS_P = 0.05
+"""A signal below this is named among the reasons of a highlight; whether it is one is decided over all of them."""
 LONGEST_SIDE_SECONDS = 30
 LEAST_SIDE_SECONDS = 3
 EXAMPLES = 4
 SHORT_SECONDS = 60.0
-_WINDOWS = {Signal.CHAT: CHAT_WINDOW_SECONDS, Signal.LOUDNESS: SOUND_WINDOW_SECONDS, Signal.MOOD: CHAT_WINDOW_SECONDS}
+_WINDOWS = {
+    Signal.CHAT: CHAT_WINDOW_SECONDS, Signal.CHAT_MOOD: CHAT_WINDOW_SECONDS,
+    Signal.LOUDNESS: SOUND_WINDOW_SECONDS, Signal.SPEECH: SPEECH_WINDOW_SECONDS,
+}  # fmt: skip
 _MOST_STRENGTH = 6.0
 _EDGE = 0.35
 _LEAST_MOOD = 0.08
@@ -70,7 +76,7 @@ def find_highlights(loudness: Loudness, transcript: Transcript, chat: Chat | Non
     messages = chat.messages if chat is not None else ()
     written = sum_up_chat(messages, seconds) if messages else None
     sound = sound_course(loudness)
-    speech = speech_mood_course(transcript, seconds) if transcript.segments else None
+    speech = speech_course(transcript, seconds) if transcript.segments else None
     lag = None
     heard = None
     courses = {Signal.LOUDNESS: sound}
@@ -79,9 +85,9 @@ def find_highlights(loudness: Loudness, transcript: Transcript, chat: Chat | Non
         heard = written.shifted(round(lag.seconds))
         tolerance = 0 if lag.estimated else TOLERANCE_WITHOUT_LAG_SECONDS - TOLERANCE_SECONDS
         courses[Signal.CHAT] = _tolerant(chat_course(heard), tolerance)
-        courses[Signal.MOOD] = _either(_tolerant(chat_mood_course(heard), tolerance), speech)
-    elif speech is not None:
-        courses[Signal.MOOD] = speech
+        courses[Signal.CHAT_MOOD] = _tolerant(chat_mood_course(heard), tolerance)
+    if speech is not None:
+        courses[Signal.SPEECH] = speech
     places = _test(courses, seconds, level)
     excerpts = _Excerpts(messages, transcript.segments, round(lag.seconds) if lag is not None else 0)
     highlights = tuple(
@@ -90,7 +96,7 @@ def find_highlights(loudness: Loudness, transcript: Transcript, chat: Chat | Non
     highlights = _apart(highlights)
     return Findings(
         highlights=highlights,
-        why_none=None if highlights else why_nothing(places.signals, places.p_values, places.threshold, places.needed),
+        why_none=None if highlights else why_nothing(places.signals, places.p_values, places.threshold),
         chat_lag=lag,
         significance=Significance(level, places.threshold, len(places.p_values), places.signals, places.needed),
         timeline=_timeline(loudness, written, heard, transcript, seconds),
@@ -116,19 +122,6 @@ def _tolerant(course: Course, seconds: int) -> Course:
     return Course(course.score, p_value, course.value, course.usual)
 
 
-def _either(chat: Course, speech: Course | None) -> Course:
-    """The mood of chat or of speech, whichever says more, at twice its p-value for the choice."""
-    if speech is None:
-        return chat
-    by_speech = speech.p_value < chat.p_value
-    return Course(
-        np.where(by_speech, speech.score, chat.score),
-        np.minimum(1.0, 2.0 * np.minimum(chat.p_value, speech.p_value)),
-        np.where(by_speech, speech.value, chat.value),
-        np.where(by_speech, speech.usual, chat.usual),
-    )
-
-
 def _lowest(series: Array, reach: int) -> Array:
     padded = np.pad(series, reach, constant_values=1.0)
     lowest: Array = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).min(axis=1)
@@ -141,14 +134,18 @@ def _test(courses: Mapping[Signal, Course], seconds: int, level: float) -> _Plac
     starts = range(0, seconds, PLACE_SECONDS)
     p_values = np.ones((len(starts), len(signals)))
     for column, signal in enumerate(signals):
-        looks = (PLACE_SECONDS + 2.0 * TOLERANCE_SECONDS) / _WINDOWS[signal]
+        tolerance = TOLERANCE_SECONDS if signal in (Signal.CHAT, Signal.CHAT_MOOD) else 0
+        looks = max(1.0, (PLACE_SECONDS + 2.0 * tolerance) / _WINDOWS[signal])
         for row, start in enumerate(starts):
             near = courses[signal].p_value[
                 max(0, start - TOLERANCE_SECONDS) : start + PLACE_SECONDS + TOLERANCE_SECONDS
             ]
             p_values[row, column] = min(1.0, looks * float(near.min()))
-    filtered, selection = partial_conjunction(p_values, needed)
-    return _Places(signals, needed, p_values, selection, threshold(filtered, level, needed=needed))
+    if needed == 1:
+        return _Places(signals, needed, p_values, p_values[:, 0], level / len(starts))
+    filtered, selection = at_least_two(p_values)
+    bound = adaptive_threshold(filtered, selection, len(signals), level)
+    return _Places(signals, needed, p_values, selection, bound)
 
 
 def _runs(places: Sequence[int]) -> list[tuple[int, int]]:
@@ -202,13 +199,12 @@ def _highlight(
     peak = low + int(strength[low:high].argmax())
     start, end = _extent(strength, peak)
     p_values = dict(zip(places.signals, places.p_values[first : last + 1].min(axis=0), strict=True))
-    limit = places.threshold if places.needed == 1 else places.threshold / (len(places.signals) - places.needed + 1)
     evidence = []
     for signal in places.signals:
         course = courses[signal]
         there = start + int(course.p_value[start:end].argmin())
         value, usual, p_value = float(course.value[there]), float(course.usual[there]), float(p_values[signal])
-        counts = p_value <= limit
+        counts = p_value <= COUNTS_P
         evidence.append(Evidence(signal, value, usual, _UNITS[signal], p_value, counts, describe(signal, value, usual)))
     evidence.sort(key=lambda each: each.p_value)
     said, written = excerpts.said(start, end), excerpts.written(start, end)
@@ -227,7 +223,7 @@ def _highlight(
     )
 
 
-_UNITS = {Signal.CHAT: "messages/s", Signal.LOUDNESS: "dBFS", Signal.MOOD: "1"}
+_UNITS = {Signal.CHAT: "messages/s", Signal.LOUDNESS: "dBFS", Signal.CHAT_MOOD: "1", Signal.SPEECH: "1"}
 
 
 def _strength(courses: Mapping[Signal, Course]) -> Array:
@@ -258,7 +254,7 @@ def _mood(heard: ChatSeries | None, said: Sequence[Segment], start: int, end: in
     count = 0.0
     if heard is not None:
         shares += heard.emotions[:, start:end].sum(axis=1)
-        count += float((heard.settled + heard.newcomers)[start:end].sum())
+        count += float(heard.count[start:end].sum())
     if said:
         shares += feelings([each.text for each in said])[:, 2:].sum(axis=0)
         count += len(said)
@@ -284,7 +280,7 @@ def _timeline(
     nothing = np.full(seconds, np.nan)
     count, valence, intensity = np.zeros(seconds), np.zeros(seconds), np.zeros(seconds)
     if heard is not None:
-        count += heard.settled + heard.newcomers
+        count += heard.count
         valence += heard.valence
         intensity += heard.intensity
     for segment, felt in zip(transcript.segments, feelings([each.text for each in transcript.segments]), strict=True):
@@ -297,7 +293,7 @@ def _timeline(
     with np.errstate(invalid="ignore", divide="ignore"):
         mean_valence = np.where(in_window > 0, moving_sum(valence, width) / in_window, np.nan)
         mean_intensity = np.where(in_window > 0, moving_sum(intensity, width) / in_window, np.nan)
-    rate = nothing if written is None else moving_sum(written.settled + written.newcomers, 5) / 5.0
+    rate = nothing if written is None else moving_sum(written.count, 5) / 5.0
     return Timeline(level_per_second(loudness), rate, mean_valence, mean_intensity)
 
 

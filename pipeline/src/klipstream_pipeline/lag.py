@@ -1,5 +1,7 @@
 """By how many seconds chat follows the picture: viewers see late, react, and type."""
 
+import math
+
 import numpy as np
 
 from klipstream_pipeline.findings import ChatLag
@@ -12,6 +14,8 @@ UNRELATED_SECONDS = 40
 """From this shift on, chat and sound have nothing to do with each other."""
 FARTHEST_SECONDS = 1200
 CERTAIN_P = 0.05
+LEAST_BLOCKS = 3
+_EULER = 0.5772
 _HIGHEST_SCORE = 5.0
 _LOWEST_SCORE = 1.0
 
@@ -19,25 +23,25 @@ _LOWEST_SCORE = 1.0
 def chat_lag(chat: Array, sound: Array) -> ChatLag:
     """Where chat's scores follow the sound's best, from 0 to 25 s.
 
-    The best fit is compared with the best fits among equally many shifts that are too long to mean anything; unless
-    it beats 95% of those, the default is returned and said to be one. Scores are cut off on both sides, so that
-    neither a raid nor the ordinary up and down decides.
+    The best fit is compared with the best fits among equally many shifts that are too long to mean anything (their
+    maxima follow a Gumbel distribution); unless chance would reach it in less than one of twenty recordings, the
+    default is returned and said to be one. Scores are cut off on both sides, so that neither a raid nor the ordinary
+    up and down decides.
     """
     chat, sound = _peaks(chat), _peaks(sound)
     shifts = LONGEST_SECONDS + 1
-    farthest = min(FARTHEST_SECONDS, len(chat) - UNRELATED_SECONDS)
-    blocks = (farthest - UNRELATED_SECONDS) // shifts
-    if blocks < 1 or not chat.any() or not sound.any():
+    farthest = min(FARTHEST_SECONDS, len(chat) // 2)
+    blocks = range(UNRELATED_SECONDS, farthest - shifts, shifts // 2)
+    if len(blocks) < LEAST_BLOCKS or not chat.any() or not sound.any():
         return ChatLag(DEFAULT_SECONDS, estimated=False, p_value=1.0)
     fits = np.array([_fit(chat, sound, shift) for shift in range(shifts)])
-    unrelated = [
-        max(_fit(chat, sound, sign * (UNRELATED_SECONDS + block * shifts + shift)) for shift in range(shifts))
-        for block in range(blocks)
-        for sign in (1, -1)
-    ]
-    best = float(fits.max())
-    p_value = (1.0 + sum(other >= best for other in unrelated)) / (1.0 + len(unrelated))
-    if p_value > CERTAIN_P or best <= 0.0:
+    far = {shift: _fit(chat, sound, shift) for block in blocks for shift in range(block, block + shifts)}
+    far |= {-shift: _fit(chat, sound, -shift) for shift in far}
+    unrelated = [max(far[sign * (block + shift)] for shift in range(shifts)) for block in blocks for sign in (1, -1)]
+    scale = max(1e-9, float(np.std(unrelated)) * math.sqrt(6.0) / math.pi)
+    middle = float(np.mean(unrelated)) - _EULER * scale
+    p_value = -math.expm1(-math.exp(-min(700.0, max(-700.0, (float(fits.max()) - middle) / scale))))
+    if p_value > CERTAIN_P:
         return ChatLag(DEFAULT_SECONDS, estimated=False, p_value=p_value)
     return ChatLag(float(fits.argmax()), estimated=True, p_value=p_value)
 

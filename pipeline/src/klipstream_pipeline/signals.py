@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from klipstream_pipeline.chat import ChatMessage
 from klipstream_pipeline.damping import weights
@@ -22,18 +23,24 @@ from klipstream_pipeline.transcript import Transcript
 
 CHAT_WINDOW_SECONDS = 8
 """A reaction is spread over this long."""
-SOUND_WINDOW_SECONDS = 3
+SOUND_WINDOW_SECONDS = 5
+SPEECH_WINDOW_SECONDS = 10
 NEAR_SECONDS = 12
 """Left out of the surroundings, on either side."""
 AROUND_SECONDS = 90
 LEAST_AROUND = 15
 NEWCOMER_SECONDS = 60.0
 """For this long after the first message somebody is new."""
-NEWCOMERS_ALLOWED = 2.0
+WARM_UP_SECONDS = 90.0
+"""Before this everybody writes for the first time, and nobody is called new."""
+NEWCOMERS_ALLOWED = 1.25
 """Times the usual share of newcomers; what is beyond is a raid, not a reaction."""
 LEAST_RISE_DB = 1.5
+GATE_DB = 10.0
+LEAST_SOUND_SECONDS = 1.5
 LEAST_MESSAGES = 4.0
 LEAST_FACTOR = 1.5
+LEAST_WORDS = 4
 SILENCE_DBFS = -60.0
 
 
@@ -50,13 +57,10 @@ class Course:
 
 @dataclass(frozen=True)
 class ChatSeries:
-    """A chat log summed up per second, as written (not corrected for the lag)."""
+    """A chat log summed up per second, as written (not corrected for the lag): messages, and sums over them."""
 
-    settled: Array
-    """Weighted messages of people who have been there for a while."""
-    newcomers: Array
+    count: Array
     valence: Array
-    """Weighted sums over all messages, as intensity and square sums."""
     intensity: Array
     valence_squares: Array
     intensity_squares: Array
@@ -71,103 +75,152 @@ class ChatSeries:
             moved[..., : series.shape[-1] - seconds] = series[..., seconds:]
             return moved
 
-        if seconds <= 0 or seconds >= len(self.settled):
+        if seconds <= 0 or seconds >= len(self.count):
             return self
         return ChatSeries(*(shift(getattr(self, name)) for name in self.__dataclass_fields__))
 
 
 def sum_up_chat(messages: Sequence[ChatMessage], seconds: int) -> ChatSeries:
-    """Sum a chat log up; memory grows with messages and seconds, not with their product."""
-    counted = weights(messages)
+    """Sum a chat log up, bots and repetitions damped, newcomers in the proportion that is usual at that time.
+
+    Memory grows with messages and seconds, not with their product.
+    """
     place = np.array([min(seconds - 1, int(message.offset_seconds)) for message in messages], dtype=np.intp)
+    counted = weights(messages)
+    new = _newcomers(messages)
+    counted[new] *= _newcomers_allowed(counted, new, place, seconds)[place[new]]
     felt = feelings([message.text for message in messages])
-    first: dict[str, float] = {}
-    new = np.zeros(len(messages), dtype=bool)
-    for number, message in enumerate(messages):
-        came = first.setdefault(message.user.lower(), message.offset_seconds) if message.user else 0.0
-        new[number] = message.offset_seconds - came < NEWCOMER_SECONDS if message.user else False
 
     def per_second(values: Array) -> Array:
-        return np.bincount(place, weights=values, minlength=seconds).astype(np.float64)
+        return np.bincount(place, weights=counted * values, minlength=seconds).astype(np.float64)
 
     valence, intensity = felt[:, 0], felt[:, 1]
     return ChatSeries(
-        settled=per_second(counted * ~new),
-        newcomers=per_second(counted * new),
-        valence=per_second(counted * valence),
-        intensity=per_second(counted * intensity),
-        valence_squares=per_second(counted * valence**2),
-        intensity_squares=per_second(counted * intensity**2),
-        emotions=np.stack([per_second(counted * felt[:, 2 + number]) for number in range(len(EMOTIONS))]),
+        count=per_second(np.ones(len(messages))),
+        valence=per_second(valence),
+        intensity=per_second(intensity),
+        valence_squares=per_second(valence**2),
+        intensity_squares=per_second(intensity**2),
+        emotions=np.stack([per_second(felt[:, 2 + number]) for number in range(len(EMOTIONS))]),
     )
 
 
-def chat_course(chat: ChatSeries) -> Course:
-    """Messages per window against a negative binomial of the local rate and the recording's own dispersion.
+def _newcomers(messages: Sequence[ChatMessage]) -> NDArray[np.bool_]:
+    """Who has written for the first time less than a minute ago."""
+    first: dict[str, float] = {}
+    new = np.zeros(len(messages), dtype=bool)
+    for number, message in enumerate(messages):
+        if message.user:
+            came = first.setdefault(message.user.lower(), message.offset_seconds)
+            new[number] = message.offset_seconds - came < NEWCOMER_SECONDS < WARM_UP_SECONDS < message.offset_seconds
+    return new
 
-    Newcomers count in the proportion that is usual at that time, twice at most, so that a raid is not taken for
-    people who react.
+
+def _newcomers_allowed(counted: Array, new: NDArray[np.bool_], place: NDArray[np.intp], seconds: int) -> Array:
+    """The share of the newcomers' messages that counts, second by second: a raid is not people who react.
+
+    As many as there usually are to those who have been there, times NEWCOMERS_ALLOWED.
     """
-    window = CHAT_WINDOW_SECONDS
-    settled, newcomers = moving_sum(chat.settled, window), moving_sum(chat.newcomers, window)
-    wide = 2 * AROUND_SECONDS + 1
-    near = 2 * NEAR_SECONDS + 1
-    others_new = moving_sum(chat.newcomers, wide) - moving_sum(chat.newcomers, near)
-    others_settled = moving_sum(chat.settled, wide) - moving_sum(chat.settled, near)
-    odds = (others_new + 1.0) / (others_settled + 1.0)
-    count = settled + np.minimum(newcomers, NEWCOMERS_ALLOWED * odds * (settled + 1.0))
+
+    def windows(width: int) -> tuple[Array, Array]:
+        settled = np.bincount(place, weights=counted * ~new, minlength=seconds).astype(np.float64)
+        newcomers = np.bincount(place, weights=counted * new, minlength=seconds).astype(np.float64)
+        return moving_sum(settled, width), moving_sum(newcomers, width)
+
+    settled, newcomers = windows(CHAT_WINDOW_SECONDS)
+    settled_wide, newcomers_wide = windows(2 * AROUND_SECONDS + 1)
+    settled_near, newcomers_near = windows(2 * NEAR_SECONDS + 1)
+    odds = (newcomers_wide - newcomers_near + 1.0) / (settled_wide - settled_near + 1.0)
+    allowed: Array = np.minimum(1.0, NEWCOMERS_ALLOWED * odds * (settled + 1.0) / np.maximum(newcomers, 1e-9))
+    return allowed
+
+
+def chat_course(chat: ChatSeries) -> Course:
+    """Messages per window against a negative binomial of the local rate and the recording's own dispersion."""
+    count = moving_sum(chat.count, CHAT_WINDOW_SECONDS)
     usual = surroundings(count, AROUND_SECONDS, NEAR_SECONDS, LEAST_AROUND) + 0.3
     score = empirical_null(gamma_score(count, usual, dispersion(count, usual)), least_scale=1.0)
     strong = (count >= LEAST_MESSAGES) & (count >= LEAST_FACTOR * usual)
-    return Course(score, np.where(strong, tail(score), 1.0), count / window, usual / window)
+    return Course(score, np.where(strong, tail(score), 1.0), count / CHAT_WINDOW_SECONDS, usual / CHAT_WINDOW_SECONDS)
 
 
 def sound_course(loudness: Loudness) -> Course:
-    """Level over three seconds against the louder of before, after, and what the recording's sound is usually like."""
-    level = level_per_second(loudness)
-    smooth = 10.0 * np.log10(np.maximum(_smooth(10.0 ** (level / 10.0), SOUND_WINDOW_SECONDS), 1e-10))
-    audible = smooth[smooth > SILENCE_DBFS]
+    """Level over five seconds against the louder of before, after, and what the recording's sound is usually like.
+
+    The level is gated as in ITU-R BS.1770: pauses (10 dB under what is typical) are left out, so that slow speech
+    is no quieter than fast speech. Where there are only pauses there is no level.
+    """
+    audible = loudness.dbfs[loudness.dbfs > SILENCE_DBFS]
     typical = float(np.median(audible)) if len(audible) else SILENCE_DBFS
-    usual = np.maximum(surroundings(smooth, AROUND_SECONDS, NEAR_SECONDS, LEAST_AROUND), typical)
-    rise = smooth - usual
-    # Silence is no part of the spread of the sound.
-    score = empirical_null(np.where(smooth > SILENCE_DBFS, rise, np.nan), least_scale=1.0)
-    return Course(score, np.where(rise >= LEAST_RISE_DB, tail(score), 1.0), smooth, usual)
+    loud = loudness.dbfs > typical - GATE_DB
+    seconds = len(level_per_second(loudness))
+    sounding = _sums_per_second(loudness, loud.astype(np.float64), seconds)
+    power = _sums_per_second(loudness, np.where(loud, 10.0 ** (loudness.dbfs / 10.0), 0.0), seconds)
+    in_window = moving_sum(sounding, SOUND_WINDOW_SECONDS)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        level = 10.0 * np.log10(moving_sum(power, SOUND_WINDOW_SECONDS) / in_window)
+    level = np.where(in_window * loudness.window_seconds >= LEAST_SOUND_SECONDS, level, np.nan)
+    usual = surroundings(level, AROUND_SECONDS, NEAR_SECONDS, LEAST_AROUND)
+    usual = np.maximum(usual, float(np.nanmedian(level)) if np.isfinite(level).any() else SILENCE_DBFS)
+    rise = level - usual
+    score = empirical_null(rise, least_scale=1.0)
+    p_value = np.where(np.nan_to_num(rise) >= LEAST_RISE_DB, tail(score), 1.0)
+    return Course(score, p_value, np.where(np.isfinite(level), level, SILENCE_DBFS), usual)
 
 
 def chat_mood_course(chat: ChatSeries) -> Course:
-    """How much feeling the messages show, and whether it turns: means per message, so that their number is no matter."""
-    count = chat.settled + chat.newcomers
-    return _mood(count, chat.valence, chat.intensity, chat.valence_squares, chat.intensity_squares)
+    """How much feeling the messages show, and whether it turns: means per message; their number is no matter."""
+    window = CHAT_WINDOW_SECONDS
+    intensity, mean, usual = _swing(chat.count, chat.intensity, chat.intensity_squares, window, damping=1.0)
+    valence, _, _ = _swing(chat.count, chat.valence, chat.valence_squares, window, damping=1.0)
+    # Two looks, so twice the smaller; the turn of the valence may go either way.
+    p_value = np.minimum(1.0, 2.0 * np.minimum(tail(intensity), 2.0 * tail(np.abs(valence))))
+    written = moving_sum(chat.count, window) > 0
+    return Course(np.maximum(intensity, np.abs(valence)), np.where(written, p_value, 1.0), mean, usual)
 
 
-def speech_mood_course(transcript: Transcript, seconds: int) -> Course:
-    """The same of what is said; a segment counts by its length, in parts over its seconds."""
-    count, sums = np.zeros(seconds), np.zeros((4, seconds))
-    felt = feelings([segment.text for segment in transcript.segments])
-    for segment, (valence, intensity, *_) in zip(transcript.segments, felt, strict=True):
+def speech_course(transcript: Transcript, seconds: int) -> Course:
+    """How much feeling the words show, whether it turns, and how fast they come; a segment counts once."""
+    felt = feelings([segment.text for segment in transcript.segments])[:, :2]
+    values = np.column_stack([felt, _paces(transcript)])
+    count, sums, squares = np.zeros(seconds), np.zeros((3, seconds)), np.zeros((3, seconds))
+    for segment, each in zip(transcript.segments, values, strict=True):
         first = min(seconds - 1, max(0, int(segment.start_seconds)))
         last = min(seconds, max(first + 1, int(np.ceil(segment.end_seconds))))
-        share = 1.0 / CHAT_WINDOW_SECONDS
+        share = 1.0 / (last - first)
         count[first:last] += share
-        values = np.array([valence, intensity, valence**2, intensity**2])
-        sums[:, first:last] += share * values[:, None]
-    return _mood(count, *sums)
+        sums[:, first:last] += share * each[:, None]
+        squares[:, first:last] += share * each[:, None] ** 2
+    window = SPEECH_WINDOW_SECONDS
+    valence, intensity, pace = (
+        _swing(count, one, square, window, damping=0.5) for one, square in zip(sums, squares, strict=True)
+    )
+    # Who is excited speaks faster and uses other words, so these two are one look; the turn of the valence another.
+    lively = empirical_null((intensity[0] + pace[0]) / np.sqrt(2.0), least_scale=1.0)
+    p_value = np.minimum(1.0, 2.0 * np.minimum(tail(lively), 2.0 * tail(np.abs(valence[0]))))
+    spoken = moving_sum(count, window) > 0
+    score = np.maximum(lively, np.abs(valence[0]))
+    return Course(score, np.where(spoken, p_value, 1.0), intensity[1], intensity[2])
 
 
-def _mood(count: Array, valence: Array, intensity: Array, valence_squares: Array, intensity_squares: Array) -> Course:
-    window = CHAT_WINDOW_SECONDS
+def _paces(transcript: Transcript) -> Array:
+    """Words a second of each segment over what is usual; 1 for segments too short to tell."""
+    words = np.array([len(segment.text.split()) for segment in transcript.segments], dtype=np.float64)
+    lengths = np.array([segment.end_seconds - segment.start_seconds for segment in transcript.segments])
+    telling = (words >= LEAST_WORDS) & (lengths > 0.5)
+    if not telling.any():
+        return np.ones(len(words))
+    pace = np.where(telling, words / np.maximum(lengths, 0.5), np.nan)
+    relative: Array = np.clip(np.nan_to_num(pace / np.nanmedian(pace), nan=1.0), 0.0, 3.0)
+    return relative
+
+
+def _swing(count: Array, sums: Array, squares: Array, window: int, damping: float) -> tuple[Array, Array, Array]:
+    """(score, mean, usual mean): a window's mean against that of its surroundings, in standard errors.
+
+    `damping` messages at the usual level are added to each window, so that a single one says little.
+    """
     in_window = moving_sum(count, window)
-    intensity_score, mean, usual = _swing(count, in_window, intensity, intensity_squares)
-    valence_score, _, _ = _swing(count, in_window, valence, valence_squares)
-    # Two looks, so twice the smaller; the turn of the valence may go either way.
-    p_value = np.minimum(1.0, 2.0 * np.minimum(tail(intensity_score), 2.0 * tail(np.abs(valence_score))))
-    score = np.maximum(intensity_score, np.abs(valence_score))
-    return Course(score, np.where(in_window > 0, p_value, 1.0), mean, usual)
-
-
-def _swing(count: Array, in_window: Array, sums: Array, squares: Array) -> tuple[Array, Array, Array]:
-    """(score, mean, usual mean): a window's mean against that of its surroundings, in standard errors."""
     total = max(float(count.sum()), 1e-9)
     overall = float(sums.sum()) / total
     variance = max(1e-4, float(squares.sum()) / total - overall**2)
@@ -175,10 +228,8 @@ def _swing(count: Array, in_window: Array, sums: Array, squares: Array) -> tuple
     around_count = moving_sum(count, wide) - moving_sum(count, near)
     around_sums = moving_sum(sums, wide) - moving_sum(sums, near)
     usual = (around_sums + 4.0 * overall) / (around_count + 4.0)
-    window_sums = moving_sum(sums, CHAT_WINDOW_SECONDS)
-    # One message at the usual level is added, so that a single one says little.
-    mean = (window_sums + usual) / (in_window + 1.0)
-    error = np.sqrt(variance * (1.0 / (in_window + 1.0) + 1.0 / (around_count + 4.0)))
+    mean = (moving_sum(sums, window) + damping * usual) / (in_window + damping)
+    error = np.sqrt(variance * (1.0 / (in_window + damping) + 1.0 / (around_count + 4.0)))
     return empirical_null(np.where(in_window > 0, (mean - usual) / error, np.nan), least_scale=1.0), mean, usual
 
 
@@ -192,6 +243,6 @@ def level_per_second(loudness: Loudness) -> Array:
     return level
 
 
-def _smooth(series: Array, width: int) -> Array:
-    smoothed: Array = moving_sum(series, width) / np.maximum(1.0, moving_sum(np.ones(len(series)), width))
-    return smoothed
+def _sums_per_second(loudness: Loudness, values: Array, seconds: int) -> Array:
+    place = np.minimum(seconds - 1, (np.arange(len(values)) * loudness.window_seconds).astype(np.intp))
+    return np.bincount(place, weights=values, minlength=seconds).astype(np.float64)

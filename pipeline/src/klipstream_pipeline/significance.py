@@ -1,17 +1,22 @@
 """The statistics of the search: local baselines, empirical nulls, and one test over a whole recording."""
 
 import math
+from functools import cache
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-LARGEST_THRESHOLD = 0.02
+LARGEST_THRESHOLD = 0.05
 """No place is called significant above this, however few places there are."""
-MOST_INFLATION = 2.0
+TRIM_PERCENT = (10, 60)
+FILTER_P = 0.03
+"""A place below this has at least one signal that stands out."""
+LARGE_P = 0.3
+"""Above this a selection says that nothing else stands out in that place."""
 _NORMAL_QUARTILE = 0.6745
-_NORMAL_DECILE = 1.2816
+_MEDIAN_OF_CHI_SQUARED = 0.4549
 
 
 def around(series: Array, width: int, gap: int) -> tuple[Array, Array]:
@@ -39,13 +44,14 @@ def surroundings(series: Array, width: int, gap: int, least: int) -> Array:
 
 
 def _trimmed_mean(windows: Array, least: int) -> Array:
-    """Mean between the 20th and the 80th percentile of each row; NaN for rows with too few values."""
+    """Mean between two percentiles of each row, the upper one low enough for a row full of events; NaN for rows with
+    too few values."""
     result = np.full(len(windows), np.nan)
     block = max(1, 2_000_000 // windows.shape[1])
     for start in range(0, len(windows), block):
         rows = np.sort(windows[start : start + block], axis=1)  # NaN go last
         count = np.isfinite(rows).sum(axis=1)
-        low, high = count // 5, count - count // 5
+        low, high = count * TRIM_PERCENT[0] // 100, -(-count * TRIM_PERCENT[1] // 100)
         sums = np.concatenate([np.zeros((len(rows), 1)), np.nancumsum(rows, axis=1)], axis=1)
         row = np.arange(len(rows))
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -77,21 +83,17 @@ def gamma_score(count: Array, mean: Array, dispersion: float) -> Array:
 
 
 def dispersion(count: Array, mean: Array) -> float:
-    """Variance over mean of counts around their local means; windows that stand out are left out, in three rounds."""
-    squares = (count - mean) ** 2 / np.maximum(mean, 0.2)
-    found = 1.0
-    for _ in range(4):
-        plain = gamma_score(count, mean, found) < 3.0
-        found = max(1.0, float(squares[plain].mean())) if plain.any() else 1.0
-    return found
+    """Variance over mean of counts around their local means, at least 1; from those below, where no event is."""
+    below = count < mean
+    squares = (count - mean)[below] ** 2 / np.maximum(mean[below], 0.2)
+    return max(1.0, float(np.median(squares)) / _MEDIAN_OF_CHI_SQUARED) if below.any() else 1.0
 
 
 def empirical_null(score: Array, *, least_scale: float) -> Array:
     """Scores counted from the bulk of this recording: (score - middle) / scale.
 
     After Efron (2004), "Large-scale simultaneous hypothesis testing: the choice of a null hypothesis". Middle and
-    scale are those of the shortest half, which neither silence nor up to half a recording of events can move; where
-    the upper side is wider (bursty chat), up to MOST_INFLATION times, it counts.
+    scale are those of the shortest half, which neither silence nor a recording full of events can move.
     """
     valid = np.sort(score[np.isfinite(score)])
     half = len(valid) // 2
@@ -101,8 +103,6 @@ def empirical_null(score: Array, *, least_scale: float) -> Array:
     start = int(widths.argmin())
     middle = float(valid[start : start + half + 1].mean())
     scale = max(least_scale, float(widths[start]) / (2.0 * _NORMAL_QUARTILE))
-    upper = (float(np.quantile(valid, 0.9)) - middle) / _NORMAL_DECILE
-    scale = max(scale, min(upper, MOST_INFLATION * scale))
     result: Array = np.where(np.isfinite(score), (score - middle) / scale, 0.0)
     return result
 
@@ -112,34 +112,53 @@ def tail(score: Array) -> Array:
     return np.array([0.5 * math.erfc(each / math.sqrt(2.0)) for each in score])
 
 
-def partial_conjunction(p_values: Array, needed: int) -> tuple[Array, Array]:
-    """(filter, selection) p-values of shape (places,) for `needed` of the columns being more than chance.
+def at_least_two(p_values: Array) -> tuple[Array, Array]:
+    """(filter, selection) p-values per place, for p-values of shape (places, signals), two signals or more.
 
-    Selection is the p-value of "fewer than `needed` columns stand out", filter that of one less (Benjamini and
-    Heller 2008, by Bonferroni). A single column, however strong, does not make the selection small.
+    Selection is the p-value of "at most one signal stands out here" (the partial conjunction of Benjamini and Heller
+    2008): Fisher's combination of all but the smallest. Filter is that of "nothing stands out here", by Bonferroni
+    over all but one. However strong one signal is, it does not make the selection small.
     """
     ordered = np.sort(p_values, axis=1)
-    columns = p_values.shape[1]
-    factor = columns - needed + 1
-    selection = np.minimum(1.0, factor * ordered[:, needed - 1])
-    if needed == 1:
-        return selection, selection
-    return np.minimum(1.0, factor * ordered[:, needed - 2]), selection
+    others = ordered[:, 1:]
+    filtered: Array = np.minimum(1.0, others.shape[1] * ordered[:, 0])
+    return filtered, fisher(others)
 
 
-def threshold(filtered: Array, level: float, *, needed: int) -> float:
-    """The selection p-value below which places are significant, with `level` expected by chance in all.
+def fisher(p_values: Array) -> Array:
+    """Fisher's combination over the last axis: the tail of chi-squared with two degrees of freedom each."""
+    half = -np.log(np.maximum(p_values, 1e-15)).sum(axis=-1)
+    term = np.ones_like(half)
+    total = np.ones_like(half)
+    for number in range(1, p_values.shape[-1]):
+        term = term * half / number
+        total = total + term
+    combined: Array = np.minimum(1.0, np.exp(-half) * total)
+    return combined
 
-    Where several signals are needed this is adaptive filtering (Wang, Gui, Su, Sabatti and Owen, "Detecting multiple
-    replicating signals using adaptive filtering procedures", 2022, Bonferroni variant): the more places stand out in
-    one signal, the less the others may say. Otherwise it is Bonferroni's.
+
+def adaptive_threshold(filtered: Array, selection: Array, signals: int, level: float) -> float:
+    """The bound for the selection below which places are significant, `level` of them by chance in all.
+
+    Chance brings them in two ways. In a place where nothing stands out the selection is below a bound with the
+    probability that it has for independent uniform p-values. In a place where one signal is real (music, a raid) it
+    is uniform, so below the bound with a probability that is the bound itself; how many such places there are is
+    estimated as by Storey (2002), from those that pass the filter with a large selection. The bound is the
+    largest for which both together expect at most `level`. So the more places stand out in one signal only, the less
+    the others may say; the idea is that of adaptive filtering (Wang, Gui, Su, Sabatti and Owen 2022).
     """
-    places = max(1, len(filtered))
-    if needed == 1:
-        return level / places
-    ordered = np.sort(filtered)
-    for divisor in range(1, places + 1):
-        candidate = level / divisor
-        if candidate <= LARGEST_THRESHOLD and np.searchsorted(ordered, candidate) <= divisor:
-            return candidate
-    return level / places
+    left = (filtered <= FILTER_P) & (selection > LARGE_P)
+    alone = float(left.sum()) / (1.0 - LARGE_P) + 1.0
+    by_chance = _selections_by_chance(signals)
+    for bound in np.geomspace(LARGEST_THRESHOLD, 1e-7, 200):
+        quiet = len(filtered) * np.searchsorted(by_chance, bound, side="right") / len(by_chance)
+        if quiet + alone * bound <= level:
+            return float(bound)
+    return 0.0
+
+
+@cache
+def _selections_by_chance(signals: int) -> Array:
+    """Sorted selections of places where nothing stands out; drawn with a fixed seed, so the same each time."""
+    drawn = np.random.default_rng(20_02).random((400_000, signals))
+    return np.sort(at_least_two(drawn)[1])

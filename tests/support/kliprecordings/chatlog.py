@@ -69,7 +69,9 @@ def _ordinary(script: Script, random: np.random.Generator, room: _Room, rate: fl
     trend = np.linspace(1.0, random.uniform(0.5, 2.0), turns)
     times = np.arange(turns) * 120.0
     highest = float((drift * trend).max()) * rate
-    branching, decay = (random.uniform(0.35, 0.65), random.uniform(2.0, 9.0)) if script.chat_kind != "steady" else (0, 1)
+    branching, decay = (
+        (random.uniform(0.35, 0.65), random.uniform(2.0, 9.0)) if script.chat_kind != "steady" else (0, 1)
+    )
     if script.chat_kind == "unmoved" and random.random() < 0.5:
         branching = 0.0
     starts = np.sort(random.uniform(0.0, script.seconds, random.poisson(highest * script.seconds)))
@@ -86,13 +88,13 @@ def _ordinary(script: Script, random: np.random.Generator, room: _Room, rate: fl
         for _ in range(int(random.poisson(branching))):
             follows = offset + float(random.exponential(decay))
             if follows < script.seconds:
-                waiting.append((follows, subject or (str(random.choice(list(REACTIONS))) if random.random() < 0.3 else "")))
+                waiting.append(
+                    (follows, subject or (str(random.choice(list(REACTIONS))) if random.random() < 0.3 else ""))
+                )
     return lines
 
 
-def _reaction(
-    script: Script, random: np.random.Generator, room: _Room, rate: float, moment: Moment
-) -> list[Line]:
+def _reaction(script: Script, random: np.random.Generator, room: _Room, rate: float, moment: Moment) -> list[Line]:
     """What a moment calls forth: after the lag, quickly rising, slowly falling."""
     gain = random.uniform(2.5, 8.0)
     length = moment.end_seconds - moment.start_seconds

@@ -150,7 +150,11 @@ def figures(outcomes: list[Outcome], eventless: list[Outcome]) -> dict[str, obje
         "lag_estimated": f"{len(lags)} of {sum(each.case.group not in ('none',) for each in outcomes)}",
         "lag_median_error_seconds": round(float(np.median(lags)), 1) if lags else None,
         "groups": {
-            name: {**asdict(judgement), "recall": round(judgement.recall, 3), "precision": round(judgement.precision, 3)}
+            name: {
+                **asdict(judgement),
+                "recall": round(judgement.recall, 3),
+                "precision": round(judgement.precision, 3),
+            }
             for name, judgement in by_group.items()
         },
     }
@@ -188,7 +192,11 @@ def _line(outcome: Outcome) -> str:
     judgement = outcome.judgement
     missed = [m for m in outcome.moments if not judge_one(m, outcome.peaks)]
     invented = [
-        (peak, [decoy for decoy in outcome.decoys if decoy[0] - 5 <= peak <= decoy[1] + 10], outcome.explanations[number])
+        (
+            peak,
+            [decoy for decoy in outcome.decoys if decoy[0] - 5 <= peak <= decoy[1] + 10],
+            outcome.explanations[number],
+        )
         for number, peak in enumerate(outcome.peaks)
         if not any(judge_one(moment, (peak,)) for moment in outcome.moments)
     ]
