@@ -6,8 +6,8 @@ as libraries that it needs. Decoding needs neither. So libavcodec is told not to
 dynamic section), and their functions become weak, which lets it load without them; the two libraries are deleted. An
 encoder of theirs would crash, and nothing here encodes with one. What is changed of an LGPL library is this script.
 
-One function is called as soon as the list of codecs is read: x265_api_get(bit depth), whose answer NULL means "not built
-for that". The reference is made one to av_get_media_type_string, which answers NULL to such numbers.
+One function is called as soon as the list of codecs is read: x265_api_get(bit depth), whose answer NULL means "not
+built for that". The reference is made one to av_get_media_type_string, which answers NULL to such numbers.
 
 ELF: System V ABI, chapters 4 and 5; 64 bits, little endian.
 """
@@ -35,7 +35,7 @@ def main() -> None:
     left = [each.name for each in libraries.iterdir() if any(name.encode() + b"-" in each.read_bytes() for name in GPL)]
     if left:
         raise SystemExit(f"still named by {', '.join(left)}")
-    print(f"deleted: {', '.join(sorted(each.name for each in gpl))}; changed: {', '.join(each.name for each in changed)}")
+    print(f"deleted {', '.join(each.name for each in gpl)}; changed {', '.join(each.name for each in changed)}")
 
 
 def forget(library: Path) -> bool:
@@ -61,7 +61,8 @@ def forget(library: Path) -> bool:
     def text(index: int) -> bytes:
         return bytes(content[strings + index : content.index(b"\0", strings + index)])
 
-    gone = [(tag, value) for tag, value in entries if tag == DT_NEEDED and text(value).startswith(tuple(n.encode() for n in GPL))]
+    names = tuple(name.encode() for name in GPL)
+    gone = [(tag, value) for tag, value in entries if tag == DT_NEEDED and text(value).startswith(names)]
     if not gone:
         return False
     kept = [each for each in entries if each not in gone] + [(DT_NULL, 0)] * len(gone)

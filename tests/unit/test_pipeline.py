@@ -16,7 +16,9 @@ from klipstream_worker import AnalysisTask, Assignment
 
 PATIENCE = Patience(stalled_seconds=60.0, tries_without_progress=2, wait_seconds=0.1)
 LIMITS = Limits(allowed="127.0.0.1/32", patience=PATIENCE)
-CHAT = json.dumps([{"offset": 5 + n / 10, "user": f"u{n % 7}", "text": "wow that was great"} for n in range(40)]).encode()
+CHAT = json.dumps(
+    [{"offset": 5 + n / 10, "user": f"u{n % 7}", "text": "wow that was great"} for n in range(40)]
+).encode()
 
 
 @pytest.fixture

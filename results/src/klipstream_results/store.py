@@ -41,8 +41,8 @@ def open_store(url: str, **options: Any) -> "ResultStore":
 class ResultStore:
     """Results by job and attempt, checkpoints by job and stage. All contents are bytes.
 
-    The file systems of fsspec are by many hands: s3fs makes an OSError of most that a bucket says, but lets botocore's own
-    exceptions through where no bucket answers. All of them become ResultStoreError.
+    The file systems of fsspec are by many hands: s3fs makes an OSError of most that a bucket says, but lets botocore's
+    own exceptions through where no bucket answers. All of them become ResultStoreError.
     """
 
     def __init__(self, url: str, filesystem: fsspec.AbstractFileSystem, root: str) -> None:
