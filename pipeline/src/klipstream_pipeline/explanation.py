@@ -17,7 +17,7 @@ _NAMES = {
 }  # fmt: skip
 
 
-def describe(signal: Signal, value: float, usual: float) -> str:
+def describe(signal: Signal, value: float, usual: float, unit: str) -> str:
     """One signal in words and numbers, as the part of a sentence."""
     if signal is Signal.CHAT:
         times = value / usual if usual > 0 else float("inf")
@@ -26,9 +26,15 @@ def describe(signal: Signal, value: float, usual: float) -> str:
     if signal is Signal.LOUDNESS:
         word = "louder" if value >= usual else "quieter"
         return f"the sound was {abs(value - usual):.0f} dB {word} than around it"
-    word = "more" if value >= usual else "less"
     what = "messages" if signal is Signal.CHAT_MOOD else "words said"
-    return f"the {what} showed {word} feeling than usual ({100 * value:.0f} instead of {100 * usual:.0f} of 100)"
+    if unit == "valence":
+        turn = "better" if value >= usual else "worse"
+        return f"the mood of the {what} turned for the {turn} ({100 * value:+.0f} instead of {100 * usual:+.0f} of 100)"
+    amount = f"{100 * value:.0f} instead of {100 * usual:.0f} of 100"
+    if signal is Signal.SPEECH and value < usual:
+        return f"speech was faster than usual, though its words showed less feeling ({amount})"
+    word = "more" if value >= usual else "less"
+    return f"the {what} showed {word} feeling than usual ({amount})"
 
 
 def odds(p_value: float) -> str:

@@ -27,7 +27,7 @@ class Evidence:
     value: float
     usual: float
     unit: str
-    """Of `value` and `usual`: messages/s, dBFS, or 1 (the moods, from 0 to 1)."""
+    """Of `value` and `usual`: messages/s, dBFS, feeling (0 to 1: how much), or valence (-1 bad to 1 good)."""
     p_value: float
     """How often chance alone brings as much at one place of this recording."""
     counts: bool
@@ -78,6 +78,18 @@ class Significance:
 
 
 @dataclass(frozen=True)
+class Mood:
+    """What a whole chat or transcript feels like; means over its messages or segments."""
+
+    valence: float
+    """-1 to 1."""
+    intensity: float
+    """0 to 1."""
+    emotions: tuple[float, ...]
+    """A share from 0 to 1 for each of EMOTIONS."""
+
+
+@dataclass(frozen=True)
 class Timeline:
     """The signals second by second, for plots; NaN where there is nothing to measure."""
 
@@ -99,5 +111,7 @@ class Findings:
     chat_lag: ChatLag | None
     significance: Significance
     timeline: Timeline
+    chat_mood: Mood | None
+    speech_mood: Mood | None
     notes: tuple[str, ...]
     """What a reader should know about these findings: missing chat, a weak transcript, a short recording."""

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from klipstream_pipeline.chat import Chat, ChatMessage
 from klipstream_pipeline.damping import weights
 from klipstream_pipeline.explanation import describe, explain, why_nothing
 from klipstream_pipeline.feelings import EMOTIONS, feeling, feelings
-from klipstream_pipeline.findings import ChatLag, Evidence, Findings, Highlight, Signal, Significance, Timeline
+from klipstream_pipeline.findings import ChatLag, Evidence, Findings, Highlight, Mood, Signal, Significance, Timeline
 from klipstream_pipeline.lag import chat_lag
 from klipstream_pipeline.loudness import Loudness
 from klipstream_pipeline.signals import (
@@ -26,11 +26,11 @@ from klipstream_pipeline.signals import (
     speech_course,
     sum_up_chat,
 )
-from klipstream_pipeline.significance import Array, adaptive_threshold, at_least_two, moving_sum
+from klipstream_pipeline.significance import Array, adaptive_threshold, at_least_two, moving_sum, runs
 from klipstream_pipeline.transcript import Segment, Transcript
 
-LEVEL = 0.3
-"""Highlights expected by chance in a whole recording, however long it is."""
+FALSE_SHARE = 0.1
+"""Of the highlights of a recording that chance may bring; in one without any event, the chance that there is one."""
 PLACE_SECONDS = 10
 """The recording is tested in places of this length, each with a little of its neighbours."""
 TOLERANCE_SECONDS = 3
@@ -65,7 +65,9 @@ class _Places:
         return [int(place) for place in np.flatnonzero(self.selection <= self.threshold)]
 
 
-def find_highlights(loudness: Loudness, transcript: Transcript, chat: Chat | None, *, level: float = LEVEL) -> Findings:
+def find_highlights(
+    loudness: Loudness, transcript: Transcript, chat: Chat | None, *, false_share: float = FALSE_SHARE
+) -> Findings:
     """Find the moments where at least two of chat, loudness and mood stand out together.
 
     One signal alone, however strong, makes no highlight where there are others to ask: loud music, applause and
@@ -88,18 +90,20 @@ def find_highlights(loudness: Loudness, transcript: Transcript, chat: Chat | Non
         courses[Signal.CHAT_MOOD] = _tolerant(chat_mood_course(heard), tolerance)
     if speech is not None:
         courses[Signal.SPEECH] = speech
-    places = _test(courses, seconds, level)
+    places = _test(courses, seconds, false_share)
     excerpts = _Excerpts(messages, transcript.segments, round(lag.seconds) if lag is not None else 0)
     highlights = tuple(
-        _highlight(places, courses, first, last, heard, excerpts) for first, last in _runs(places.significant)
+        _highlight(places, courses, first, last, heard, excerpts) for first, last in runs(places.significant)
     )
     highlights = _apart(highlights)
     return Findings(
         highlights=highlights,
         why_none=None if highlights else why_nothing(places.signals, places.p_values, places.threshold),
         chat_lag=lag,
-        significance=Significance(level, places.threshold, len(places.p_values), places.signals, places.needed),
+        significance=Significance(false_share, places.threshold, len(places.p_values), places.signals, places.needed),
         timeline=_timeline(loudness, written, heard, transcript, seconds),
+        chat_mood=None if written is None else _whole_mood(written),
+        speech_mood=_spoken_mood(transcript) if transcript.segments else None,
         notes=_notes(loudness, transcript, chat, lag),
     )
 
@@ -119,7 +123,7 @@ def _tolerant(course: Course, seconds: int) -> Course:
         return course
     looks = 1.0 + 2.0 * seconds / CHAT_WINDOW_SECONDS
     p_value = np.minimum(1.0, looks * _lowest(course.p_value, seconds))
-    return Course(course.score, p_value, course.value, course.usual)
+    return replace(course, p_value=p_value)
 
 
 def _lowest(series: Array, reach: int) -> Array:
@@ -128,7 +132,7 @@ def _lowest(series: Array, reach: int) -> Array:
     return lowest
 
 
-def _test(courses: Mapping[Signal, Course], seconds: int, level: float) -> _Places:
+def _test(courses: Mapping[Signal, Course], seconds: int, false_share: float) -> _Places:
     signals = tuple(signal for signal in Signal if signal in courses)
     needed = min(2, len(signals))
     starts = range(0, seconds, PLACE_SECONDS)
@@ -142,21 +146,10 @@ def _test(courses: Mapping[Signal, Course], seconds: int, level: float) -> _Plac
             ]
             p_values[row, column] = min(1.0, looks * float(near.min()))
     if needed == 1:
-        return _Places(signals, needed, p_values, p_values[:, 0], level / len(starts))
+        return _Places(signals, needed, p_values, p_values[:, 0], false_share / len(starts))
     filtered, selection = at_least_two(p_values)
-    bound = adaptive_threshold(filtered, selection, len(signals), level)
+    bound = adaptive_threshold(filtered, selection, len(signals), false_share)
     return _Places(signals, needed, p_values, selection, bound)
-
-
-def _runs(places: Sequence[int]) -> list[tuple[int, int]]:
-    """Neighbouring places as (first, last)."""
-    runs: list[tuple[int, int]] = []
-    for place in places:
-        if runs and runs[-1][1] == place - 1:
-            runs[-1] = (runs[-1][0], place)
-        else:
-            runs.append((place, place))
-    return runs
 
 
 @dataclass(frozen=True)
@@ -205,7 +198,9 @@ def _highlight(
         there = start + int(course.p_value[start:end].argmin())
         value, usual, p_value = float(course.value[there]), float(course.usual[there]), float(p_values[signal])
         counts = p_value <= COUNTS_P
-        evidence.append(Evidence(signal, value, usual, _UNITS[signal], p_value, counts, describe(signal, value, usual)))
+        unit = "valence" if course.valence_at(there) else _UNITS[signal]
+        words = describe(signal, value, usual, unit)
+        evidence.append(Evidence(signal, value, usual, unit, p_value, counts, words))
     evidence.sort(key=lambda each: each.p_value)
     said, written = excerpts.said(start, end), excerpts.written(start, end)
     mood = _mood(heard, said, start, end)
@@ -223,7 +218,7 @@ def _highlight(
     )
 
 
-_UNITS = {Signal.CHAT: "messages/s", Signal.LOUDNESS: "dBFS", Signal.CHAT_MOOD: "1", Signal.SPEECH: "1"}
+_UNITS = {Signal.CHAT: "messages/s", Signal.LOUDNESS: "dBFS", Signal.CHAT_MOOD: "feeling", Signal.SPEECH: "feeling"}
 
 
 def _strength(courses: Mapping[Signal, Course]) -> Array:
@@ -260,6 +255,17 @@ def _mood(heard: ChatSeries | None, said: Sequence[Segment], start: int, end: in
         count += len(said)
     best = int(shares.argmax())
     return EMOTIONS[best] if count and shares[best] / count >= _LEAST_MOOD else ""
+
+
+def _whole_mood(chat: ChatSeries) -> Mood:
+    count = max(1e-9, float(chat.count.sum()))
+    emotions = tuple(float(share) for share in chat.emotions.sum(axis=1) / count)
+    return Mood(float(chat.valence.sum()) / count, float(chat.intensity.sum()) / count, emotions)
+
+
+def _spoken_mood(transcript: Transcript) -> Mood:
+    valence, intensity, *emotions = feelings([each.text for each in transcript.segments]).mean(axis=0)
+    return Mood(float(valence), float(intensity), tuple(float(share) for share in emotions))
 
 
 def _apart(highlights: Sequence[Highlight]) -> tuple[Highlight, ...]:
@@ -308,7 +314,7 @@ def _notes(loudness: Loudness, transcript: Transcript, chat: Chat | None, lag: C
             f"By how much chat lags behind the picture is not clear from this recording; {lag.seconds:g} s were taken."
         )
     if chat is not None and chat.dropped:
-        notes.append(f"{chat.dropped} chat messages lie outside of the video and were left out.")
+        notes.append(f"Chat messages from outside of the video were left out: {chat.dropped}.")
     if not transcript.segments:
         notes.append("Nothing was transcribed, so the mood is that of the chat alone.")
     elif transcript.low_confidence:

@@ -42,6 +42,8 @@ LEAST_MESSAGES = 4.0
 LEAST_FACTOR = 1.5
 LEAST_WORDS = 4
 SILENCE_DBFS = -60.0
+Swing = tuple[Array, Array, Array]
+"""Score, value and usual value of a mean."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,12 @@ class Course:
     p_value: Array
     value: Array
     usual: Array
+    turns: NDArray[np.bool_] | None = None
+    """Of moods: where it is the turn to good or bad that stands out, and value and usual are valences."""
+
+    def valence_at(self, second: int) -> bool:
+        """Whether value and usual are a valence there."""
+        return self.turns is not None and bool(self.turns[second])
 
 
 @dataclass(frozen=True)
@@ -171,12 +179,9 @@ def sound_course(loudness: Loudness) -> Course:
 def chat_mood_course(chat: ChatSeries) -> Course:
     """How much feeling the messages show, and whether it turns: means per message; their number is no matter."""
     window = CHAT_WINDOW_SECONDS
-    intensity, mean, usual = _swing(chat.count, chat.intensity, chat.intensity_squares, window, damping=1.0)
-    valence, _, _ = _swing(chat.count, chat.valence, chat.valence_squares, window, damping=1.0)
-    # Two looks, so twice the smaller; the turn of the valence may go either way.
-    p_value = np.minimum(1.0, 2.0 * np.minimum(tail(intensity), 2.0 * tail(np.abs(valence))))
-    written = moving_sum(chat.count, window) > 0
-    return Course(np.maximum(intensity, np.abs(valence)), np.where(written, p_value, 1.0), mean, usual)
+    intensity = _swing(chat.count, chat.intensity, chat.intensity_squares, window, damping=1.0)
+    valence = _swing(chat.count, chat.valence, chat.valence_squares, window, damping=1.0)
+    return _mood(intensity[0], intensity, valence, moving_sum(chat.count, window) > 0)
 
 
 def speech_course(transcript: Transcript, seconds: int) -> Course:
@@ -197,10 +202,17 @@ def speech_course(transcript: Transcript, seconds: int) -> Course:
     )
     # Who is excited speaks faster and uses other words, so these two are one look; the turn of the valence another.
     lively = empirical_null((intensity[0] + pace[0]) / np.sqrt(2.0), least_scale=1.0)
-    p_value = np.minimum(1.0, 2.0 * np.minimum(tail(lively), 2.0 * tail(np.abs(valence[0]))))
-    spoken = moving_sum(count, window) > 0
+    return _mood(lively, intensity, valence, moving_sum(count, window) > 0)
+
+
+def _mood(lively: Array, intensity: Swing, valence: Swing, there: NDArray[np.bool_]) -> Course:
+    """Two looks, so twice the smaller p-value: more feeling, or a turn of the valence, which may go either way."""
+    more, turn = tail(lively), 2.0 * tail(np.abs(valence[0]))
+    turns = turn < more
+    p_value = np.where(there, np.minimum(1.0, 2.0 * np.minimum(more, turn)), 1.0)
     score = np.maximum(lively, np.abs(valence[0]))
-    return Course(score, np.where(spoken, p_value, 1.0), intensity[1], intensity[2])
+    value, usual = np.where(turns, valence[1], intensity[1]), np.where(turns, valence[2], intensity[2])
+    return Course(score, p_value, value, usual, turns)
 
 
 def _paces(transcript: Transcript) -> Array:
@@ -215,7 +227,7 @@ def _paces(transcript: Transcript) -> Array:
     return relative
 
 
-def _swing(count: Array, sums: Array, squares: Array, window: int, damping: float) -> tuple[Array, Array, Array]:
+def _swing(count: Array, sums: Array, squares: Array, window: int, damping: float) -> Swing:
     """(score, mean, usual mean): a window's mean against that of its surroundings, in standard errors.
 
     `damping` messages at the usual level are added to each window, so that a single one says little.

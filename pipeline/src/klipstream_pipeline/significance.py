@@ -1,6 +1,7 @@
 """The statistics of the search: local baselines, empirical nulls, and one test over a whole recording."""
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-LARGEST_THRESHOLD = 0.05
+LARGEST_THRESHOLD = 0.1
 """No place is called significant above this, however few places there are."""
 TRIM_PERCENT = (10, 60)
 FILTER_P = 0.03
@@ -137,24 +138,46 @@ def fisher(p_values: Array) -> Array:
     return combined
 
 
-def adaptive_threshold(filtered: Array, selection: Array, signals: int, level: float) -> float:
-    """The bound for the selection below which places are significant, `level` of them by chance in all.
+def adaptive_threshold(filtered: Array, selection: Array, signals: int, false_share: float) -> float:
+    """The bound for the selection below which places are significant; see `expected_by_chance`.
 
-    Chance brings them in two ways. In a place where nothing stands out the selection is below a bound with the
-    probability that it has for independent uniform p-values. In a place where one signal is real (music, a raid) it
-    is uniform, so below the bound with a probability that is the bound itself; how many such places there are is
-    estimated as by Storey (2002), from those that pass the filter with a large selection. The bound is the
-    largest for which both together expect at most `level`. So the more places stand out in one signal only, the less
-    the others may say; the idea is that of adaptive filtering (Wang, Gui, Su, Sabatti and Owen 2022).
+    The largest bound at which chance is expected to bring at most `false_share` of the highlights (a false discovery
+    rate, after Storey 2002) and, where there would be only one, at most that many: so a recording without any event
+    has one by chance in less than that share of cases. The length of the recording and the number of places are in
+    that expectation.
+    """
+    for bound in np.geomspace(LARGEST_THRESHOLD, 1e-7, 200):
+        found = len(runs(np.flatnonzero(selection <= bound)))
+        if expected_by_chance(bound, filtered, selection, signals) <= false_share * max(1, found):
+            return float(bound)
+    return 0.0
+
+
+def expected_by_chance(bound: float, filtered: Array, selection: Array, signals: int) -> float:
+    """How many places chance alone brings below a bound of the selection.
+
+    It does so in two ways. In a place where nothing stands out the selection is below the bound with the probability
+    that it has for independent uniform p-values. In a place where one signal is real (music, a raid) it is uniform,
+    so below the bound with a probability that is the bound itself; how many such places there are is estimated from
+    those that pass the filter with a large selection. So the more places stand out in one signal only, the less the
+    others may say; the idea is that of adaptive filtering (Wang, Gui, Su, Sabatti and Owen 2022).
     """
     left = (filtered <= FILTER_P) & (selection > LARGE_P)
     alone = float(left.sum()) / (1.0 - LARGE_P) + 1.0
     by_chance = _selections_by_chance(signals)
-    for bound in np.geomspace(LARGEST_THRESHOLD, 1e-7, 200):
-        quiet = len(filtered) * np.searchsorted(by_chance, bound, side="right") / len(by_chance)
-        if quiet + alone * bound <= level:
-            return float(bound)
-    return 0.0
+    quiet = len(filtered) * float(np.searchsorted(by_chance, bound, side="right")) / len(by_chance)
+    return quiet + alone * bound
+
+
+def runs(places: Sequence[int] | NDArray[np.intp]) -> list[tuple[int, int]]:
+    """Neighbouring places, in ascending order, as (first, last)."""
+    found: list[tuple[int, int]] = []
+    for place in map(int, places):
+        if found and found[-1][1] == place - 1:
+            found[-1] = (found[-1][0], place)
+        else:
+            found.append((place, place))
+    return found
 
 
 @cache

@@ -1,6 +1,8 @@
 """`python -m kliprecordings.evaluate`: recall, precision and false highlights per eventless hour, on held-out seeds.
 
 The tuning seeds are those that the detector's constants were chosen with; the held-out ones were not looked at then.
+An earlier held-out set (7000 to 7035, hours 8000 to 8009) was looked at once, gave a recall of 0.86, a precision of 0.97
+and no false highlight in 10 hours, and was given up when the control was changed from family-wise to false discovery.
 """
 
 import argparse
@@ -25,10 +27,10 @@ from kliprecordings.sound import Sound
 from kliprecordings.speech import RATE
 from kliprecordings.words import misheard
 
-TUNING_SEEDS = tuple(range(100, 136))
-HELD_OUT_SEEDS = tuple(range(7000, 7036))
-TUNING_HOURS = tuple(range(200, 206))
-HELD_OUT_HOURS = tuple(range(8000, 8010))
+TUNING_SEEDS = tuple(range(100, 172))
+HELD_OUT_SEEDS = tuple(range(31000, 31036))
+TUNING_HOURS = tuple(range(200, 210))
+HELD_OUT_HOURS = tuple(range(41000, 41010))
 GROUPS = ("steady", "bursty", "eventless", "steady", "bursty", "unmoved", "steady", "bursty", "none")
 """What the recordings are in turn: the chat reacts (steady, bursty), nothing happens (eventless), the chat does not
 react to what happens (unmoved), or there is no chat (none)."""

@@ -50,4 +50,5 @@ def _speak(text: str, voice: str, words_per_minute: int, pitch: int) -> NDArray[
     at = np.arange(int(len(samples) * RATE / rate)) * (rate / RATE)
     sound = np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
     loud = np.abs(sound) > 0.02 * np.abs(sound).max()
-    return sound / np.float32(np.sqrt(np.mean(np.square(sound[loud]))))
+    even: NDArray[np.float32] = sound / np.float32(np.sqrt(np.mean(np.square(sound[loud]))))
+    return even
