@@ -68,9 +68,10 @@ class ChatLag:
 class Significance:
     """The one test of the whole recording."""
 
-    level: float
-    """Highlights that are expected by chance in the whole recording, however long it is."""
+    false_share: float
+    """Of the highlights that chance may bring; in a recording without any event, the chance that there is one."""
     threshold: float
+    """Of a highlight's p-value."""
     places: int
     signals: tuple[Signal, ...]
     needed: int

@@ -210,12 +210,12 @@ def _certainty(result: Mapping[str, Any]) -> str:
         if needed > 1
         else "it stood out by itself, since there was nothing else to ask"
     )
-    chance = float(significance["expected_by_chance"])
+    share = 100 * float(significance["false_share"])
     sentences = [
         f"{significance['places']:,} places of ten seconds were looked at. Asked were: {', '.join(signals)}.",
         f"A place became a highlight where {rule}.",
-        f"The bar is set for the recording as a whole: in one without any event, chance alone brings {chance:g} "
-        f"highlights on average, so {max(0.0, 1.0 - chance) * 100:.0f} of 100 such recordings or more have none.",
+        f"The bar is set for the recording as a whole: of 100 highlights about {share:.0f} may be chance, and of 100 "
+        f"recordings without any event about {share:.0f} may show one.",
         "Louder, busier and livelier always means: compared with the minutes around it in this recording.",
     ]
     if chat is not None and chat["lag"] is not None:

@@ -71,7 +71,7 @@ def make_result(
         "highlights": [_highlight(highlight, video_url) for highlight in findings.highlights],
         "why_none": findings.why_none,
         "significance": {
-            "expected_by_chance": findings.significance.level,
+            "false_share": findings.significance.false_share,
             "threshold": _significant(findings.significance.threshold),
             "places": findings.significance.places,
             "signals": [str(signal) for signal in findings.significance.signals],

@@ -62,9 +62,11 @@ CHATTER = (
     "hello everyone", "hi from brazil", "what game is this", "how long is the stream today", "back", "brb food",
     "which mouse do you use", "is this ranked", "first time here", "good evening", "hey chat", "yo", "ok", "true",
     "same", "can you turn the music down", "any plans for the weekend", "what rank are you", "yes", "no", "maybe",
-    "i had pizza", "the left door", "try the other key", "you missed a chest", "what is the song", "is he live tomorrow",
+    "i had pizza", "the left door", "try the other key",
+    "you missed a chest", "what is the song", "is he live tomorrow",
     "wb", "thanks", "np", "lurking while i work", "how is the weather there", "did he say thursday", "i think so",
-    "not sure", "go left", "go right", "check the map", "that is the old version", "nice hat", "cool", "lol", "haha",
+    "not sure", "go left", "go right", "check the map",
+    "that is the old version", "nice hat", "cool", "lol", "haha",
     "LUL", "good idea", "i like this part", "this part is boring", "sad story", "W streamer", "love this song",
     "that is kinda funny", "lmao what", "gg", "hmm", "?", "wait what", "my cat is asleep", "pog", "rip my internet",
     "mods?", "discord link?", "drink water", "when is the next one", "2 years already", "cya later", "lag?", "KEKW",
@@ -74,16 +76,21 @@ REACTIONS = {
     "win": (
         "POG", "POGGERS", "PogChamp", "LETS GOOO", "LETSGOOOO", "W", "WWWWW", "OOOOO", "AAAAA", "insane", "INSANE",
         "no way", "NO WAY", "clip it", "that was sick", "what a shot", "HOLY", "gg", "he did it", "omg", "OMG",
-        "zolaDance zolaDance", "🔥🔥🔥", "🎉🎉", "GOAT", "actual god", "wow", "yesss", "first try", "clean", "cracked", "!!!!!",
+        "zolaDance zolaDance", "🔥🔥🔥", "🎉🎉", "GOAT", "actual god",
+        "wow", "yesss", "first try", "clean", "cracked", "!!!!!",
     ),
     "funny": (
-        "LUL", "LULW", "KEKW", "KEKW KEKW KEKW", "OMEGALUL", "hahaha", "lmao", "LMAOOO", "im crying", "😂😂😂", "🤣", "💀",
-        "dead", "xD", "his face", "clip that", "bro", "ICANT", "zolaGiggle", "not like this", "jajaja", "lolol", "??????",
+        "LUL", "LULW", "KEKW", "KEKW KEKW KEKW", "OMEGALUL", "hahaha",
+        "lmao", "LMAOOO", "im crying", "😂😂😂", "🤣", "💀",
+        "dead", "xD", "his face", "clip that", "bro",
+        "ICANT", "zolaGiggle", "not like this", "jajaja", "lolol", "??????",
         "no way", "what", "WHAT",
     ),
     "fail": (
-        "F", "FFFF", "rip", "RIP", "L", "LLLL", "nooo", "NOOOO", "Sadge", "PepeHands", "unlucky", "NotLikeThis", "oof",
-        "pain", "so close", "it was so close", "😭😭", "throw", "what was that", "zolaSob", "bruh", "why", "gone", "reset",
+        "F", "FFFF", "rip", "RIP", "L", "LLLL",
+        "nooo", "NOOOO", "Sadge", "PepeHands", "unlucky", "NotLikeThis", "oof",
+        "pain", "so close", "it was so close", "😭😭", "throw",
+        "what was that", "zolaSob", "bruh", "why", "gone", "reset",
     ),
     "scare": (
         "monkaS", "monkaW", "OMG", "AAAAAA", "AAAAAAAAAA", "jumpscare", "nope", "NOPE", "holy", "run", "RUN", "😱😱",
@@ -93,7 +100,8 @@ REACTIONS = {
 
 RAID = (
     "{name} raid!", "{name} RAID {name} RAID", "hello from {name}'s stream", "raid hype", "❤️❤️❤️", "zolaHi zolaHi",
-    "hi", "hey hey", "we are here", "{name} sent us", "💜💜", "whats up", "PogChamp", "raiders assemble", "o/", "hiii",
+    "hi", "hey hey", "we are here", "{name} sent us", "💜💜",
+    "whats up", "PogChamp", "raiders assemble", "o/", "hiii",
     "love from {name}", "what are we watching", "first time here",
 )  # fmt: skip
 
@@ -106,6 +114,8 @@ PASTA = (
 BOT = "Follow the channel on the other sites as well, the links are below, and join the server to talk with us!"
 
 NAMES = (
-    "mira", "tobi", "quartz", "lunar", "pixel", "nova", "badger", "koala", "ember", "frost", "maple", "raven", "otter",
-    "salt", "violet", "zephyr", "comet", "dune", "echo", "fern", "grit", "haze", "iris", "jolt", "kite", "lark", "moss",
+    "mira", "tobi", "quartz", "lunar", "pixel", "nova",
+    "badger", "koala", "ember", "frost", "maple", "raven", "otter",
+    "salt", "violet", "zephyr", "comet", "dune", "echo", "fern",
+    "grit", "haze", "iris", "jolt", "kite", "lark", "moss",
 )  # fmt: skip

@@ -8,12 +8,13 @@ import numpy as np
 from kliprecordings.soundtrack import Said
 
 _WORD = re.compile(r"[a-z0-9']+")
-_MISHEARD = (
-    "the a of and to in it is that was for on you he be with as i his they at one have this from or had by hot word but "
-    "what some we can out other were all there when up use your how said an each she which do their time if will way "
-    "about many then them write would like so these her long make thing see him two has look more day could go come "
-    "great good bad love hate no fun cry win wow"
-).split()
+_MISHEARD = re.findall(
+    r"\w+",
+    """the a of and to in it is that was for on you he be with as i his they at one have this from or had by hot word
+    but what some we can out other were all there when up use your how said an each she which do their time if will way
+    about many then them write would like so these her long make thing see him two has look more day could go come
+    great good bad love hate no fun cry win wow""",
+)
 
 
 def words(text: str) -> list[str]:
