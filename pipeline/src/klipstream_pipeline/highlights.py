@@ -72,7 +72,8 @@ def find_highlights(
 
     One signal alone, however strong, makes no highlight where there are others to ask: loud music, applause and
     raids are such. At most `false_share` of the highlights are expected to be chance, and of recordings without any
-    event at most that share has one. No highlight is a valid answer, and `why_none` says why. Time and memory grow linearly with the recording and its chat.
+    event at most that share has one. No highlight is a valid answer, and `why_none` says why. Time and memory grow
+    linearly with the recording and its chat.
     """
     seconds = len(level_per_second(loudness))
     messages = chat.messages if chat is not None else ()

@@ -206,8 +206,12 @@ def speech_course(transcript: Transcript, seconds: int) -> Course:
 
 
 def _mood(lively: Array, intensity: Swing, valence: Swing, there: NDArray[np.bool_]) -> Course:
-    """Two looks, so twice the smaller p-value: more feeling, or a turn of the valence, which may go either way."""
-    more, turn = tail(lively), 2.0 * tail(np.abs(valence[0]))
+    """Two looks, so twice the smaller p-value: more feeling, or a turn of the valence, which may go either way.
+
+    The turn has to lead away from neutral or past it: many who ask the same thing are no change of mood.
+    """
+    away = (np.abs(valence[1]) >= np.abs(valence[2])) | (valence[1] * valence[2] < 0.0)
+    more, turn = tail(lively), np.where(away, 2.0 * tail(np.abs(valence[0])), 1.0)
     turns = turn < more
     p_value = np.where(there, np.minimum(1.0, 2.0 * np.minimum(more, turn)), 1.0)
     score = np.maximum(lively, np.abs(valence[0]))

@@ -94,7 +94,8 @@ def empirical_null(score: Array, *, least_scale: float) -> Array:
     """Scores counted from the bulk of this recording: (score - middle) / scale.
 
     After Efron (2004), "Large-scale simultaneous hypothesis testing: the choice of a null hypothesis". Middle and
-    scale are those of the shortest half, which neither silence nor a recording full of events can move.
+    scale are those of the shortest half: silence and a recording full of events can only widen it, which is the
+    careful side.
     """
     valid = np.sort(score[np.isfinite(score)])
     half = len(valid) // 2

@@ -204,7 +204,8 @@ def _line(outcome: Outcome) -> str:
     ]
     return (
         f"{outcome.case.seed} {outcome.case.group} {outcome.case.seconds:g}s "
-        f"found {judgement.found}/{judgement.moments} false {judgement.false} lag {outcome.lag_seconds}/{outcome.lag_found} missed {missed} invented {invented}"
+        f"found {judgement.found}/{judgement.moments} false {judgement.false} "
+        f"lag {outcome.lag_seconds}/{outcome.lag_found} missed {missed} invented {invented}"
     )
 
 
