@@ -99,6 +99,7 @@ lint: venv ## Style, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 -p klipstream_worker
 	$(BIN)/lint-imports
 
 .PHONY: unit
