@@ -37,6 +37,7 @@ from klipstream_pipeline.speech import SpeechFinder
 
 pytestmark = [
     pytest.mark.node,
+    pytest.mark.sweep,
     pytest.mark.skipif(os.geteuid() != 0, reason="a whole node needs root"),
     pytest.mark.timeout(2400),
 ]
