@@ -101,7 +101,7 @@ class SpeechFinder:
             self._began = now
 
     def _complete(self, end: int) -> Iterator[Utterance]:
-        """The utterance that is on ends there; one that was cut may turn out to have ended before: then there is none."""
+        """The utterance that is on ends there. One that was cut may have ended before the cut: then there is none."""
         assert self._began is not None
         begin = max(self._began, self._kept_from)
         self._began = self._ended = None
