@@ -162,7 +162,6 @@ async def play(stage: Stage, source: Source, folder: Path, results: Path) -> Pla
     stage.operator.start()
     await submit(stage, "cancelled", source.url("/talk.mp4"))
     await submit(stage, "cancelled-stuck", source.url("/stuck.mp4"))
-    await finished(stage, "away")
     await stage.until(lambda: stage_of(stage, "cancelled") == "Transcribing", "it transcribes", PATIENCE_SECONDS)
     await stage.until(lambda: stage_of(stage, "cancelled-stuck") == "Downloading", "it downloads", PATIENCE_SECONDS)
     for name in ("cancelled", "cancelled-stuck"):
@@ -170,6 +169,7 @@ async def play(stage: Stage, source: Source, folder: Path, results: Path) -> Pla
         await stage.change_job(name, cancel=True)
         await stage.until(lambda name=name: stage.phase(name) == "Cancelled", f"{name} ends", PATIENCE_SECONDS)
         played.cancel_seconds = max(played.cancel_seconds, time.monotonic() - began)
+    await finished(stage, "away")
     played.asked = [path for path, _ in source.asked]
     return played
 

@@ -17,6 +17,7 @@ from fsspec.core import url_to_fs
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 
+
 class ResultStoreError(Exception):
     """The store cannot do what was asked; the message names the URL and what to do."""
 
