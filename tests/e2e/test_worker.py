@@ -9,12 +9,13 @@ import json
 import os
 import signal
 import subprocess
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jsonschema
 import numpy as np
@@ -340,3 +341,23 @@ def test_a_source_that_is_no_good_fails_for_good_and_says_why(
     assert (status["phase"], status["attempt"]) == ("Failed", 1), status
     assert (status["attempts"][0]["failureClass"], status["attempts"][0]["reason"]) == ("Permanent", reason)
     assert message in status["attempts"][0]["message"]
+
+
+def test_the_image_carries_no_gpl_encoder(cluster: Cluster) -> None:
+    """Every layer's list of files, as it is given to a node."""
+    named = []
+    with tarfile.open(ARCHIVE) as image:
+
+        def blob(digest: str) -> IO[bytes]:
+            opened = image.extractfile(f"blobs/sha256/{digest.removeprefix('sha256:')}")
+            assert opened is not None
+            return opened
+
+        index = image.extractfile("index.json")
+        assert index is not None
+        manifest = json.load(blob(json.load(index)["manifests"][0]["digest"]))
+        for layer in manifest["layers"]:
+            with tarfile.open(fileobj=blob(layer["digest"]), mode="r|*") as files_of_layer:
+                named += [each.name for each in files_of_layer]
+    assert any("av.libs/libavcodec" in name for name in named)
+    assert [name for name in named if "x264" in name or "x265" in name] == []
