@@ -89,7 +89,7 @@ CASES = {
     "nothing": lambda: result_of(
         Heard(Loudness(np.full(40, -96.0), 0.25, 10.0), Transcript("none", "", False, ())), None
     ),
-    "hostile": lambda: result_of(heard(text=HOSTILE), chat(HOSTILE, HOSTILE)),
+    "hostile": lambda: result_of(heard(text=f"incredible amazing {HOSTILE}"), chat(f"POGGERS {HOSTILE}", HOSTILE)),
     "long": lambda: result_of(heard(9000), chat()),
 }
 
@@ -151,10 +151,15 @@ def test_a_report_is_one_well_formed_file_that_loads_nothing(name: str) -> None:
 
 
 def test_hostile_text_is_shown_and_never_run() -> None:
-    html = render_report(CASES["hostile"]())
+    result = CASES["hostile"]()
+    shown = result["highlights"][0]
+    assert all("<script>" in message["text"] and "<script>" in message["user"] for message in shown["messages"])
+    assert any("<script>" in segment["text"] for segment in shown["said"])
+    html = render_report(result)
     assert "<script" not in html
     assert "<img" not in html
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    # Name and text of each message, and what was said, in the highlight and in the transcript.
+    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 2 * len(shown["messages"]) + 2
 
 
 def test_a_forged_link_in_a_result_does_not_become_one() -> None:
