@@ -44,7 +44,7 @@ print(json.dumps({"pages": [most[hour] for hour in sorted(most)], "segments": le
 
 def long_recording(path: Path) -> None:
     """Three hours in which somebody speaks every five minutes."""
-    talk = np.asarray(make_recording(11, 30.0, "none").sound)[: SPEECH_SECONDS * RATE].astype(np.float32)
+    talk = np.asarray(make_recording(11, 60.0, "none").sound)[: SPEECH_SECONDS * RATE].astype(np.float32)
     noise = np.random.default_rng(1).standard_normal((EVERY_SECONDS - SPEECH_SECONDS) * RATE) * 0.0005
     unit = np.concatenate([talk, noise.astype(np.float32)])
     with av.open(str(path), "w", format="mp4") as container:
