@@ -308,7 +308,7 @@ def test_killed_in_the_middle_it_resumes_in_a_new_pod_and_ends_with_the_identica
     equal = compared(one) == compared(other)
     measured["resume"] = "equal" if equal else "NOT equal"
     assert equal
-    assert second["exitCode"] == 0 or "failureClass" not in second
+    assert "failureClass" not in second
     transcripts = [played.folder(name, attempt) / "transcript.json" for name, attempt in (("talk", 1), ("killed", 2))]
     assert transcripts[0].read_bytes() == transcripts[1].read_bytes()
 
