@@ -99,11 +99,16 @@ lint: venv ## Style, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 -p klipstream_worker
 	$(BIN)/lint-imports
 
 .PHONY: unit
 unit: venv ## The pure tests
 	$(BIN)/pytest -q tests/unit
+
+.PHONY: oldest
+oldest: venv ## The worker SDK's tests on the oldest Python that is here, from 3.9 on
+	hack/oldest-python.sh
 
 .PHONY: integration
 integration: cluster-binaries $(TEST_PACKAGES) ## Tests against a real API server
@@ -121,6 +126,7 @@ simulate: venv ## Seeded simulations: make simulate [RUNS=10000], or one: SEED=n
 .PHONY: test
 test: lint cluster-binaries $(TEST_PACKAGES) ## Everything that CI checks; CLUSTER=kind for the API server of kind
 	$(BIN)/python -m klipsim --runs 1000
+	hack/oldest-python.sh
 	$(PYTEST) tests/unit tests/simulation tests/integration $(if $(ON_KIND),tests/e2e)
 	$(if $(ON_NODE),$(ON_NODE) tests/integration tests/e2e)
 

@@ -15,3 +15,6 @@ lock whisper --extra whisper
 # Installed on top of dev, so of the same versions.
 lock kind --extra kind --constraint requirements/dev.txt
 lock mutation --extra mutation --constraint requirements/dev.txt
+# The SDK's own tests, on the oldest Python that it supports.
+"$uv" pip compile --quiet --universal --python-version 3.9 --no-emit-index-url --generate-hashes \
+  --no-header --no-annotate --extra test worker/pyproject.toml -o requirements/oldest.txt

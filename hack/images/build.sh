@@ -30,7 +30,7 @@ inputs_of() {
   local component=$1
   { echo "${PYTHON_BASE:-}"
     cat "$component/Dockerfile" "requirements/$component.txt" .dockerignore "$0"
-    find api/src kube/src queueing/src results/src operator/src pipeline/src worker/src -name '*.py' -print0 | sort -z | xargs -0 sha256sum
+    find api/src kube/src queueing/src results/src operator/src pipeline/src pipeline/without_gpl.py worker/src -name '*.py' -print0 | sort -z | xargs -0 sha256sum
   } | sha256sum | cut -c1-16
 }
 

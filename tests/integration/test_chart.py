@@ -70,7 +70,7 @@ def test_a_wrong_value_is_refused_by_name(helm: Callable[..., Any], setting: str
 def test_logs_are_archived_where_that_holds_nobody_up(
     helm: Callable[..., Any], rule: str, settings: str, archived: bool, mounted: str | None
 ) -> None:
-    values = ["--set", settings] if settings else []
+    values = ["--set", ",".join(filter(None, (settings, "operator.progressFromLogs=false")))]
     rendered = helm("template", "r", CHART, "-n", "here", *values)
     assert rendered.returncode == 0, rendered.stderr
     objects = [each for each in yaml.safe_load_all(rendered.stdout) if each]
@@ -85,6 +85,12 @@ def test_logs_are_archived_where_that_holds_nobody_up(
     assert claims == (["r-results"] if mounted else [])
     rules = [rule for each in objects if each["kind"] == "ClusterRole" for rule in each["rules"]]
     assert any("pods/log" in each["resources"] for each in rules) is archived
+
+
+def test_logs_may_be_read_for_progress_unless_told_otherwise(helm: Callable[..., Any]) -> None:
+    objects = [each for each in yaml.safe_load_all(helm("template", "r", CHART).stdout) if each]
+    rules = [rule for each in objects if each["kind"] == "ClusterRole" for rule in each["rules"]]
+    assert [each["verbs"] for each in rules if "pods/log" in each["resources"]] == [["get"]]
 
 
 def test_the_operator_takes_variables_of_its_user(helm: Callable[..., Any]) -> None:

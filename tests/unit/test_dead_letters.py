@@ -65,6 +65,13 @@ def test_the_oldest_of_the_group_is_the_canary() -> None:
     assert not outcome.refused
 
 
+def test_a_blank_request_replays_nothing() -> None:
+    jobs = {"1": letter("1", {"failureFingerprint": None})}
+    begun, outcome = begin(queue(), "  ", {"": {"1"}}, jobs, NOW)
+    assert begun is None
+    assert outcome.refused
+
+
 @pytest.mark.parametrize(("asked", "observed", "expected"), [(0, 0, 1), (0, 4, 5), (7, 4, 7), (5, 5, 6)])
 def test_the_canary_is_asked_for_a_replay_that_it_has_not_seen(asked: int, observed: int, expected: int) -> None:
     begun, _ = begin(queue(), "f", *letters(letter("1", {"observedReplay": observed}, replay=asked)), NOW)

@@ -17,6 +17,8 @@ from klipstream_api import (
     AnalysisQueue,
     CapacityShortage,
     FailureClass,
+    Progress,
+    StageResources,
     Stop,
     StopReason,
 )
@@ -133,6 +135,48 @@ def test_an_attempt_counts_by_its_failure_class(metrics: Metrics, failure_class:
     assert value(metrics, "attempts_ended_total", outcome=failure_class.value) == 1
     assert value(metrics, "attempts_retried_total", failure_class=failure_class.value) == retried
     assert value(metrics, "attempt_run_seconds_sum", type="vod", outcome="Failed") == 10
+
+
+def took(*stages: str) -> tuple[StageResources, ...]:
+    return tuple(StageResources(stage=stage, peak_memory_bytes=2**30, cpu_seconds=50.0) for stage in stages)
+
+
+def test_what_the_stages_of_an_attempt_took_counts_at_its_end_however_it_ends(metrics: Metrics) -> None:
+    life = Life(metrics, type="vod").accepted().started()
+    for end in (life.failed, life.succeeded):
+        now = life.now
+        progress = Progress(attempt=life.job.status.attempt, percentage=5, stage="s", updated_at=now,
+                            resources=took("Transcribing", "Analyzing"))  # fmt: skip
+        life.write(statuses.running(life.job, progress, now))
+        assert value(metrics, "stage_cpu_seconds_count", type="vod", stage="Analyzing") == (end == life.succeeded)
+        end()
+        assert life.job.status.attempts[-1].resources == progress.resources
+        if end == life.failed:
+            life.after(100).due().started()
+    labels = {"type": "vod", "stage": "Analyzing"}
+    assert value(metrics, "stage_cpu_seconds_sum", **labels) == 100
+    assert value(metrics, "stage_peak_memory_bytes_bucket", le="1.073741824e+09", **labels) == 2
+    assert value(metrics, "stage_peak_memory_bytes_bucket", le="5.36870912e+08", **labels) == 0
+
+
+def test_resources_of_an_earlier_attempt_are_not_those_of_one_that_posted_nothing(metrics: Metrics) -> None:
+    life = Life(metrics).accepted().started()
+    progress = Progress(attempt=1, percentage=5, stage="s", updated_at=life.now, resources=took("s"))
+    life.write(statuses.running(life.job, progress, life.now))
+    life.failed().after(100).due().started().failed()
+    assert [entry.resources for entry in life.job.status.attempts] == [progress.resources, None]
+    assert value(metrics, "stage_cpu_seconds_count", type="", stage="s") == 1
+
+
+def test_stages_without_end_share_a_label(metrics: Metrics) -> None:
+    for number in range(3):
+        life = Life(metrics, f"j{number}").accepted().started()
+        stages = took(*(f"stage {number}-{n}" for n in range(8)))
+        progress = Progress(attempt=1, percentage=5, stage="s", updated_at=life.now, resources=stages)
+        life.write(statuses.running(life.job, progress, life.now))
+        life.succeeded()
+    assert value(metrics, "stage_cpu_seconds_count", type="", stage="stage 1-7") == 1
+    assert value(metrics, "stage_cpu_seconds_count", type="", stage="other") == 8
 
 
 def test_a_cancelled_attempt_counts_and_a_cancelled_waiting_job_has_none(metrics: Metrics) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from klipstream_api import Progress, ProgressPost
+from klipstream_api import Progress, ProgressPost, StageResources
 from klipstream_operator.posted import latest_progress, posted
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -74,6 +75,43 @@ def test_a_checkpoint_that_waits_to_be_written_stays_until_a_newer_one_is_posted
     newer = posted(after, progress(40, checkpoint="c1"), 1, post(60, checkpoint="c3"), at(10))
     assert newer is not None
     assert newer.checkpoint == "c3"
+
+
+def took(stage: str, memory: int | None, cpu: float | None = 1.0) -> StageResources:
+    return StageResources(stage=stage, peak_memory_bytes=memory, cpu_seconds=cpu)
+
+
+def test_what_the_stages_took_goes_along_and_is_no_progress_by_itself() -> None:
+    posts = [{"stage": "A", "peak_memory_bytes": 1, "cpu_seconds": 1}, {"stage": "B"}, {"stage": "A", "cpu_seconds": 2}]
+    after = posted(None, None, 1, post(50, resources=posts), at(1))
+    assert after is not None
+    assert after.resources == (took("A", None, 2.0), took("B", None, None)), "each stage once, the last word counts"
+    assert posted(None, after, 1, post(50, resources=[{"stage": "A", "cpu_seconds": 9}]), at(2)) is None
+
+
+def test_what_the_stages_took_stays_until_there_is_a_newer_word_of_the_same_attempt() -> None:
+    written, other = progress(50, 1, resources=(took("A", 1),)), (took("A", 2),)
+    for pending, expected in (
+        (progress(60, 2), written.resources), (progress(60, 2, resources=other), other),
+        (progress(60, 0, resources=other), written.resources), (progress(60, 2, attempt=2), None),
+    ):  # fmt: skip
+        becomes = latest_progress(written, pending)
+        assert becomes is not None
+        assert becomes.resources == expected
+    late = latest_progress(progress(50, 5), progress(40, 1, resources=other))
+    assert late is not None
+    assert late.resources == other
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [[{"stage": "A", "cpu_seconds": -1}], [{"stage": "A", "cpu_seconds": float("inf")}], [{"stage": ""}],
+     [{"stage": "A", "peak_memory_bytes": 2**60}], [{"stage": "A", "peak_memory_bytes": 1.5}],
+     [{"stage": f"{n}"} for n in range(17)], [{"stage": "x" * 65}], {"stage": "A"}],
+)  # fmt: skip
+def test_resources_without_bounds_are_refused(resources: Any) -> None:
+    with pytest.raises(ValidationError):
+        post(50, resources=resources)
 
 
 def test_a_checkpoint_of_the_status_is_not_taken_along() -> None:

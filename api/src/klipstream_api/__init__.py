@@ -13,6 +13,7 @@ from klipstream_api.analysisjob import (
     FailureClass,
     Progress,
     SecretKeyRef,
+    StageResources,
     Stop,
     StopReason,
 )
@@ -26,6 +27,7 @@ from klipstream_api.analysisqueue import (
     GroupReplay,
     Operation,
     OperationName,
+    ProgressFrom,
     QueueHeadEntry,
     QueueMode,
     ReplayState,
@@ -35,7 +37,7 @@ from klipstream_api.analysisqueue import (
 from klipstream_api.meta import Condition, ObjectMeta
 from klipstream_api.names import attempt_job_name
 from klipstream_api.phases import FINISHED_PHASES, Phase, Priority, Stage, guide_status
-from klipstream_api.progress import ProgressPost, ProgressReply
+from klipstream_api.progress import PostedResources, ProgressPost, ProgressReply
 
 __all__ = [
     "FINISHED_PHASES",
@@ -57,8 +59,10 @@ __all__ = [
     "Operation",
     "OperationName",
     "Phase",
+    "PostedResources",
     "Priority",
     "Progress",
+    "ProgressFrom",
     "ProgressPost",
     "ProgressReply",
     "QueueHeadEntry",
@@ -67,6 +71,7 @@ __all__ = [
     "RunTimes",
     "SecretKeyRef",
     "Stage",
+    "StageResources",
     "Stop",
     "StopReason",
     "Totals",

@@ -23,6 +23,10 @@ TIMESTAMP = (
 MAX_PARAMS_CHARACTERS = 12_288
 """Names and values together: a pod's annotations carry them and end at 256 KiB; a character takes 12 bytes at worst."""
 
+MAX_MEMORY_BYTES = 2**53
+"""The largest integer that every reader of JSON understands."""
+MAX_CPU_SECONDS = 1_000_000_000
+
 ShortText = Annotated[str, Field(max_length=256)]
 Url = Annotated[str, StringConstraints(min_length=8, max_length=2048, pattern=HTTP_URL)]
 ObjectName = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=DNS_SUBDOMAIN)]
@@ -129,6 +133,20 @@ class AnalysisJobSpec(WireModel):
     """Encrypted parameters, opened only in the worker and the relay."""
 
 
+class StageResources(WireModel):
+    """What a stage of an attempt took, by the worker's own measure."""
+
+    stage: Annotated[str, Field(min_length=1, max_length=64)]
+    """Stage that the worker named."""
+    peak_memory_bytes: Annotated[int, Field(ge=0, le=MAX_MEMORY_BYTES)] | None = None
+    """The most memory that was in use at once and could not be given back, of the whole container if it can be told."""
+    cpu_seconds: Annotated[float, Field(ge=0, le=MAX_CPU_SECONDS, allow_inf_nan=False)] | None = None
+    """CPU time, of child processes as well."""
+
+
+StagesResources = Annotated[tuple[StageResources, ...], Field(max_length=16)]
+
+
 class Progress(WireModel):
     """How far the current attempt is."""
 
@@ -144,6 +162,8 @@ class Progress(WireModel):
     """Seconds that remain by the worker's estimate."""
     checkpoint: Annotated[str, Field(max_length=1024)] | None = None
     """Opaque value that the next attempt receives."""
+    resources: StagesResources | None = None
+    """What the attempt's stages have taken so far, where the worker measures that."""
     updated_at: Time
     """When the worker posted something new."""
 
@@ -171,6 +191,8 @@ class Attempt(WireModel):
     """What happened, in a sentence."""
     log_url: Annotated[str, Field(max_length=2048)] | None = None
     """Where the end of its log was archived, if it failed and the queue has a results store."""
+    resources: StagesResources | None = None
+    """What its stages took, where the worker measured that."""
 
 
 class StopReason(StrEnum):

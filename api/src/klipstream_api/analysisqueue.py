@@ -28,6 +28,13 @@ class QueueMode(StrEnum):
     DRAINING = "Draining"
 
 
+class ProgressFrom(StrEnum):
+    """Posts: workers post their progress. Logs: lines of their output, "::progress 45 Analyzing", count as well."""
+
+    POSTS = "Posts"
+    LOGS = "Logs"
+
+
 class Accepts(WireModel):
     """Which jobs that name no queue are routed here; at least one of the two is given."""
 
@@ -177,6 +184,8 @@ class AnalysisQueueSpec(WireModel):
     """What happens when the cluster has no room."""
     start_deadline_seconds: Seconds = 300
     """Seconds that a worker's container may fail to start (image, configuration) before the attempt fails."""
+    progress_from: ProgressFrom = ProgressFrom.POSTS
+    """Posts, or Logs for images that post nothing: lines such as "::progress 45 Analyzing" are their progress."""
     cancel_grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 10
     """Seconds that a worker which posts progress has to end by itself once it is told to cancel."""
 

@@ -2,9 +2,23 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
+from klipstream_api.analysisjob import MAX_CPU_SECONDS, MAX_MEMORY_BYTES
 from klipstream_api.meta import Time
+
+
+class PostedResources(BaseModel):
+    """What a stage of the attempt has taken so far."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+    stage: Annotated[str, Field(min_length=1, max_length=64)]
+    """The stage, named as in the posts."""
+    peak_memory_bytes: Annotated[NonNegativeInt, Field(le=MAX_MEMORY_BYTES)] | None = None
+    """The most memory that was in use at once."""
+    cpu_seconds: Annotated[NonNegativeFloat, Field(le=MAX_CPU_SECONDS, allow_inf_nan=False)] | None = None
+    """CPU time, of child processes as well."""
 
 
 class ProgressPost(BaseModel):
@@ -22,6 +36,8 @@ class ProgressPost(BaseModel):
     """The worker's own estimate of the seconds that remain."""
     checkpoint: Annotated[str, Field(max_length=1024)] | None = None
     """An opaque value that the next attempt receives as ANALYSIS_CHECKPOINT."""
+    resources: Annotated[tuple[PostedResources, ...], Field(max_length=16)] = ()
+    """What the attempt's stages have taken, all of them so far."""
 
 
 class ProgressReply(BaseModel):

@@ -45,7 +45,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [""]
   resources: [pods/status]
   verbs: [patch]
-{{- if eq (include "klipstream.archiveLogs" .) "true" }}
+{{- if or .Values.operator.progressFromLogs (eq (include "klipstream.archiveLogs" .) "true") }}
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]

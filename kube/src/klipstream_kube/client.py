@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import aiohttp
@@ -214,11 +215,14 @@ class Client(Transport):
         namespace: str,
         *,
         container: str,
-        tail_lines: int,
-        idle_seconds: float = 30,
-        total_seconds: float = 120,
+        tail_lines: int | None = None,
+        since: datetime | None = None,
+        follow: bool = False,
+        idle_seconds: float | None = 30,
+        total_seconds: float | None = 120,
     ) -> AsyncGenerator[bytes]:
-        """The last lines of what a container wrote, in chunks as they come; where a chunk ends means nothing.
+        """The last lines of what a container wrote, or what it wrote since a moment (its node counts whole seconds), in
+        chunks as they come; where a chunk ends means nothing. With `follow` it goes on until the container ends.
 
         Without the rotated part of the log, which kubelets do not serve. Raises NotFound without the pod, an
         ApiError where the container never ran or its node does not answer, and Unreachable when the
@@ -226,10 +230,17 @@ class Client(Transport):
         (contextlib.aclosing) when leaving it early.
         """
         timeout = aiohttp.ClientTimeout(total=total_seconds, sock_connect=10, sock_read=idle_seconds)
+        params = {"container": container}
+        if tail_lines is not None:
+            params["tailLines"] = str(tail_lines)
+        if since is not None:
+            params["sinceTime"] = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        if follow:
+            params["follow"] = "true"
         async with self.exchange(
             "GET",
             PODS.path(namespace, pod, "log"),
-            params={"container": container, "tailLines": str(tail_lines)},
+            params=params,
             verb="log",
             resource=PODS.qualified_name,
             timeout=timeout,

@@ -33,9 +33,9 @@ def begin(
     queue: AnalysisQueue, request: str, dead: Mapping[str, Set[str]], jobs: Jobs, now: datetime
 ) -> tuple[GroupReplay | None, Outcome]:
     """Start the replay that a request asks for (its first word is the fingerprint), or say why not."""
-    fingerprint = request.split()[0] if request.split() else ""
+    fingerprint = next(iter(request.split()), "")
     uids = dead.get(fingerprint, frozenset())
-    if not uids:
+    if not uids or not fingerprint:
         known = ", ".join(sorted(dead)[:5]) or "there are none"
         return None, Outcome(0, f'Refused: no dead letter has the fingerprint "{fingerprint}" ({known}).', refused=True)
     if queue.spec.mode is QueueMode.DRAINING:

@@ -22,6 +22,12 @@ TYPES_AT_MOST = 16
 OTHER_TYPES = "other"
 WAIT_BUCKETS = (0.5, 1, 2, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14_400, 28_800, 86_400)
 RUN_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 900, 1800, 2700, 3600, 5400, 7200, 14_400, 28_800, 86_400)
+STAGES_AT_MOST = 16
+"""Stages of a queue with figures of their own; their names are free text of the workers."""
+OTHER_STAGES = "other"
+MEMORY_BUCKETS = tuple(float(2**power) for power in range(26, 40))
+"""64 MiB to 512 GiB."""
+CPU_BUCKETS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400, 259_200)
 RECONCILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -36,6 +42,7 @@ class Metrics:
         self.queues: set[tuple[str, str]] = set()
         """Queues that have series, by namespace and name."""
         self._types: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        self._stages: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         self._waiting_since: dict[str, datetime] = {}
         """Of jobs that came back to the backlog, by uid."""
         ProcessCollector(registry=registry)
@@ -64,9 +71,16 @@ class Metrics:
         self._run = histogram(
             "attempt_run", "From the start of an attempt to its end.", RUN_BUCKETS, *_QUEUE, "type", "outcome"
         )
+        self._stage_cpu = histogram(
+            "stage_cpu", "CPU time of a stage of an attempt.", CPU_BUCKETS, *_QUEUE, "type", "stage"
+        )
+        self._stage_memory = Histogram(
+            "klipstream_stage_peak_memory_bytes", "The most memory of a stage of an attempt.",
+            (*_QUEUE, "type", "stage"), buckets=MEMORY_BUCKETS, registry=registry,
+        )  # fmt: skip
         self._of_queues = (
             self._accepted, self._rejected, self._finished, self._replayed, self._ended, self._retried, self._returned,
-            self._wait, self._run,
+            self._wait, self._run, self._stage_cpu, self._stage_memory,
         )  # fmt: skip
         self._reconcile = histogram("operator_reconcile", "One look at an AnalysisJob.", RECONCILE_BUCKETS)
         self._reconcile_errors = counter("operator_reconcile_errors", "Looks at an AnalysisJob that were cut short.")
@@ -132,6 +146,12 @@ class Metrics:
         if ran and entry.started_at is not None and entry.finished_at is not None:
             seconds = max(0.0, (entry.finished_at - entry.started_at).total_seconds())
             self._run.labels(*labels, self._type(key, job.spec.type or ""), kind).observe(seconds)
+        for use in entry.resources or ():
+            of_stage = (*labels, self._type(key, job.spec.type or ""), self._stage(key, use.stage))
+            if use.cpu_seconds is not None:
+                self._stage_cpu.labels(*of_stage).observe(use.cpu_seconds)
+            if use.peak_memory_bytes is not None:
+                self._stage_memory.labels(*of_stage).observe(use.peak_memory_bytes)
 
     def _of(self, key: tuple[str, str]) -> tuple[str, str]:
         self.queues.add(key)
@@ -144,10 +164,18 @@ class Metrics:
         types.add(job_type)
         return job_type
 
+    def _stage(self, key: tuple[str, str], stage: str) -> str:
+        stages = self._stages[key]
+        if stage not in stages and len(stages) >= STAGES_AT_MOST:
+            return OTHER_STAGES
+        stages.add(stage)
+        return stage
+
     def forget(self, key: tuple[str, str]) -> None:
         """Drop the series of a queue that was deleted long enough ago for its last figures to have been read."""
         self.queues.discard(key)
         self._types.pop(key, None)
+        self._stages.pop(key, None)
         for metric in self._of_queues:
             metric.remove_by_labels(dict(zip(_QUEUE, key, strict=True)))
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from klipstream_api import Progress, ProgressPost
+from klipstream_api import Progress, ProgressPost, StageResources
 
 
 def posted(
@@ -26,6 +26,7 @@ def posted(
         message=post.message or None,
         estimated_completion_seconds=post.estimated_completion_seconds,
         checkpoint=post.checkpoint if post.checkpoint is not None else pending.checkpoint if pending else None,
+        resources=resources_of(post) or (pending.resources if pending else None),
         updated_at=now,
     )
     becomes = latest_progress(written, after)
@@ -46,14 +47,27 @@ def latest_progress(written: Progress | None, pending: Progress | None) -> Progr
     if written.attempt > pending.attempt:
         return written
     same = written.attempt == pending.attempt
+    resources = pending.resources or (written.resources if same else None)
     percentage = max(written.percentage, pending.percentage) if same else pending.percentage
     if same and written.updated_at > pending.updated_at:
         checkpoint = written.checkpoint if written.checkpoint is not None else pending.checkpoint
-        return written.model_copy(update={"percentage": percentage, "checkpoint": checkpoint})
+        update = {"percentage": percentage, "checkpoint": checkpoint, "resources": written.resources or resources}
+        return written.model_copy(update=update)
     checkpoint = pending.checkpoint if pending.checkpoint is not None else written.checkpoint
-    return pending.model_copy(update={"percentage": percentage, "checkpoint": checkpoint})
+    return pending.model_copy(update={"percentage": percentage, "checkpoint": checkpoint, "resources": resources})
+
+
+def resources_of(post: ProgressPost) -> tuple[StageResources, ...] | None:
+    """What a post says of the stages, each once: the last word counts."""
+    by_stage = {
+        each.stage: StageResources(
+            stage=each.stage, peak_memory_bytes=each.peak_memory_bytes, cpu_seconds=each.cpu_seconds
+        )
+        for each in post.resources
+    }
+    return tuple(by_stage.values()) or None
 
 
 def _content(progress: Progress) -> tuple[object, ...]:
-    """What makes progress new; the worker's estimate alone does not."""
+    """What makes progress new; the worker's estimate alone does not, nor what the stages took."""
     return progress.attempt, progress.percentage, progress.stage, progress.message, progress.checkpoint

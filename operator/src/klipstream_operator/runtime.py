@@ -14,6 +14,7 @@ from klipstream_operator.admission import Admission
 from klipstream_operator.identity import Identities
 from klipstream_operator.jobs import WorkerContract
 from klipstream_operator.log_archive import LogArchive
+from klipstream_operator.log_progress import LogProgress
 from klipstream_operator.log_store import LogStore
 from klipstream_operator.metrics_server import serve_metrics
 from klipstream_operator.observability import Observability
@@ -101,6 +102,7 @@ class Runtime:
         # Progress is taken by every replica, so its writes are guarded by what they read and not by the Lease.
         self.unfenced = StatusWriter(client, self.store, None, Turnstile(), self.shown.job_written)
         self.book = ProgressBook(self.store, self.unfenced)
+        self.log_progress = LogProgress(client, self.store, self.book)
         self.receiver = ProgressReceiver(self.store, self.book, Identities(client))
         self._watches: dict[tuple[Resource, str | None], Reflector] = {}
         self.reflectors = [reflector for namespace in self.namespaces for reflector in self._reflectors(namespace)]
@@ -115,6 +117,7 @@ class Runtime:
         if self.leading:
             self.reconciler.enqueue(uid)
             self._look_at_finished(uid)
+            self.log_progress.look(uid)
 
     def _look_at_finished(self, uid: str) -> None:
         self.purger.look(uid)
@@ -298,6 +301,7 @@ class Runtime:
             "sweep": self.sweep.run(),
             "replays": self.replayer.run(),
             "purge": self.purger.run(),
+            "progress from logs": self.log_progress.run(),
         }
         if self.archive is not None:
             works["log archive"] = self.archive.run()

@@ -270,6 +270,9 @@ def _attempt_ended(job: AnalysisJob, now: datetime, failure: Failure | None) -> 
     for entry in job.status.attempts:
         if entry.attempt == job.status.attempt and entry.finished_at is None:
             changes: dict[str, object] = {"finished_at": now}
+            progress = job.status.progress
+            if progress is not None and progress.attempt == entry.attempt:
+                changes["resources"] = progress.resources
             if failure is not None:
                 changes |= {
                     "failure_class": failure.failure_class,

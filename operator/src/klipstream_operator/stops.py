@@ -13,6 +13,7 @@ from klipstream_api import (
     OperationName,
     Phase,
     Progress,
+    ProgressFrom,
     Stop,
     StopReason,
 )
@@ -53,7 +54,8 @@ def cancel(job: AnalysisJob, queue: AnalysisQueue | None, progress: Progress | N
     """A cancel with a grace, for a worker that posts progress and so will be told; None where it ends at once."""
     grace = spec_of(queue).cancel_grace_seconds
     listens = any(p is not None and p.attempt == job.status.attempt for p in (progress, job.status.progress))
-    if grace == 0 or not listens:
+    # Nobody can tell a worker anything by its own log.
+    if grace == 0 or not listens or spec_of(queue).progress_from is ProgressFrom.LOGS:
         return None
     message = f"The worker is told to stop and has {grace} s to do so."
     return Stop(attempt=job.status.attempt, reason=StopReason.CANCEL, message=message, at=now)

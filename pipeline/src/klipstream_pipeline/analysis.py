@@ -119,6 +119,7 @@ def _interpret(task: AnalysisTask, store: ResultStore, content: bytes | None, re
         stage.report(0.2, f"{found} highlights")
         result = make_result(
             job_id=task.job_id, attempt=task.attempt, recording=recording, chat=chat, findings=findings,
+            video_url=task.video_url,
         )  # fmt: skip
         url = _write(store, task, result, stage)
     said = f"{found} highlights found" if found else f"no highlights: {findings.why_none}"

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,8 +161,12 @@ class _Attempt:
                 )
 
     def _bytes_on_disk(self) -> int:
-        target = Path(self._wanted.target)
-        return sum(each.stat().st_size for each in target.parent.glob(f"{target.name}*") if each.is_file())
+        target, total = Path(self._wanted.target), 0
+        for each in target.parent.glob(f"{target.name}*"):
+            # Parts are renamed and removed meanwhile.
+            with suppress(FileNotFoundError):
+                total += each.stat().st_size
+        return total
 
 
 def _read(process: "subprocess.Popen[str]", said: "queue.Queue[dict[str, Any] | None]") -> None:

@@ -47,6 +47,11 @@ class Choice:
     engine: Engine | None
     reason: str
 
+    @property
+    def label(self) -> str:
+        """The reason in few words, for each progress message."""
+        return self.reason.partition(": ")[0][:160]
+
 
 def choose_engine(params: Mapping[str, str], environment: Mapping[str, str] = os.environ) -> Choice:
     """The engine that the job's parameters ask for: `transcriber` and `language`.

@@ -114,7 +114,7 @@ def _listen(video: Path, sha256: str, choice: Choice, segments: SegmentLog, watc
     engine, meter = choice.engine, LoudnessMeter()
     finder = SpeechFinder(engine.cut) if engine is not None else None
     found: list[Segment] = []
-    name = engine.name if engine is not None else "no transcription"
+    name = choice.label
 
     with open_sound(video) as sound:
         expected = sound.expected_seconds

@@ -72,8 +72,7 @@ class SpeechFinder:
     def finish(self) -> Iterator[Utterance]:
         """What the end of the sound completes."""
         if self._began is not None:
-            end = self._ended if self._ended is not None else self._kept_from + len(self._kept)
-            yield self._utterance(end)
+            yield from self._complete(self._ended if self._ended is not None else self._kept_from + len(self._kept))
 
     def _after_frame(self, spoke: bool) -> Iterator[Utterance]:
         speaks = self._endpointer.in_speech
@@ -85,7 +84,7 @@ class SpeechFinder:
                 paused = start - self._ended > self._cut.pause_seconds * SAMPLES_PER_SECOND
                 # Rather cut at a pause than, a little later, in the middle of a word.
                 if paused or start - self._began > longest * LONG_ENOUGH:
-                    yield self._utterance(self._ended)
+                    yield from self._complete(self._ended)
                 self._ended = None
             if self._began is None:
                 self._began = start
@@ -96,23 +95,21 @@ class SpeechFinder:
         if self._ended is not None:
             over = now - self._ended > self._cut.pause_seconds * SAMPLES_PER_SECOND
             if over or now - self._began >= longest:
-                yield self._utterance(self._ended)
+                yield from self._complete(self._ended)
         elif now - self._began >= longest:
-            yield self._utterance(now)
+            yield from self._complete(now)
             self._began = now
 
-    def _utterance(self, end: int) -> Utterance:
+    def _complete(self, end: int) -> Iterator[Utterance]:
+        """The utterance that is on ends there. One that was cut may have ended before the cut: then there is none."""
         assert self._began is not None
         begin = max(self._began, self._kept_from)
-        found = Utterance(
-            self._number,
-            round(begin / SAMPLES_PER_SECOND, 3),
-            round(end / SAMPLES_PER_SECOND, 3),
-            self._kept[begin - self._kept_from : end - self._kept_from].copy(),
-        )
-        self._number += 1
         self._began = self._ended = None
-        return found
+        if end > begin:
+            samples = self._kept[begin - self._kept_from : end - self._kept_from].copy()
+            seconds = round(begin / SAMPLES_PER_SECOND, 3), round(end / SAMPLES_PER_SECOND, 3)
+            yield Utterance(self._number, *seconds, samples)
+            self._number += 1
 
     def _forget(self) -> None:
         """Only what an utterance may still need is kept."""

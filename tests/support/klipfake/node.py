@@ -1,14 +1,17 @@
 """The part of a node that serves logs: a Node object, and the HTTPS endpoint behind it that the API server asks.
 
 What a pod "wrote" is read from its AnalysisJob's params: fake_log_bytes (how much), fake_log_refusals (so many
-requests are answered by an error first).
+requests are answered by an error first), fake_log_script (JSON: lines, each with the seconds after which the pod writes
+it) and fake_log_breaks (so many followed logs break off after a line).
 """
 
+import asyncio
 import contextlib
 import datetime
 import json
 import ssl
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,10 @@ class FakeNode:
         self._name = ""
         self._logs: dict[str, bytes] = {}
         self._refusals: dict[str, int] = {}
+        self._scripts: dict[str, list[tuple[float, bytes]]] = {}
+        """Lines with the moment of each, in Unix seconds."""
+        self._ends: dict[str, float] = {}
+        self._breaks: dict[str, int] = {}
 
     async def bind(self, pod: dict[str, Any]) -> None:
         """Put a pod onto this node."""
@@ -49,6 +56,11 @@ class FakeNode:
         attempt = int(metadata.get("labels", {}).get(ATTEMPT, "1"))
         self._logs[path] = written(attempt, int(params.get("fake_log_bytes", "0")))
         self._refusals[path] = int(params.get("fake_log_refusals", "0"))
+        now = time.time()
+        script = json.loads(params.get("fake_log_script", "[]"))
+        self._scripts[path] = [(now + seconds, f"{line}\n".encode()) for seconds, line in script]
+        self._ends[path] = now + float(params.get("fake_seconds", "0"))
+        self._breaks[path] = int(params.get("fake_log_breaks", "0"))
         body = {"metadata": {"name": metadata["name"]}, "target": {"kind": "Node", "name": self._name}}
         await self._client.request("POST", PODS.path(metadata["namespace"], metadata["name"], "binding"), body=body)
 
@@ -77,13 +89,38 @@ class FakeNode:
         }
         await self._client.patch_status(NODES, self._name, None, {"status": status})
 
-    async def _log(self, request: web.Request) -> web.Response:
+    async def _log(self, request: web.Request) -> web.StreamResponse:
         path = f"/{request.match_info['namespace']}/{request.match_info['pod']}/"
         if self._refusals.get(path, 0) > 0:
             self._refusals[path] -= 1
             return web.Response(status=500, text="the runtime is busy")
+        if request.query.get("follow") == "true":
+            return await self._follow(request, path)
         lines = self._logs[path].splitlines(keepends=True)
         return web.Response(body=b"".join(lines[-int(request.query["tailLines"]) :]), content_type="text/plain")
+
+    async def _follow(self, request: web.Request, path: str) -> web.StreamResponse:
+        """What was written since the moment that is asked for, or the last lines, and then what comes."""
+        script = self._scripts[path]
+        if "sinceTime" in request.query:
+            since = datetime.datetime.fromisoformat(request.query["sinceTime"]).timestamp()
+            lines = [(at, line) for at, line in script if at >= since]
+        else:
+            told = sum(at <= time.time() for at, _ in script)
+            lines = script[max(0, told - int(request.query["tailLines"])) :]
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for at, line in lines:
+            fresh = at > time.time()
+            await asyncio.sleep(max(0.0, at - time.time()))
+            await response.write(line)
+            if fresh and self._breaks[path] > 0:
+                self._breaks[path] -= 1
+                assert request.transport is not None
+                request.transport.abort()
+                return response
+        await asyncio.sleep(max(0.0, self._ends[path] - time.time()))
+        return response
 
 
 def _certificate() -> ssl.SSLContext:

@@ -7,6 +7,7 @@ own `main`, with an environment, a log and a random state of its own.
 import asyncio
 import contextlib
 import gc
+import itertools
 import json
 import os
 import random
@@ -35,6 +36,11 @@ class Child:
                 os.kill(self.pid, number)
 
 
+def _unwanted(starting: asyncio.Future[Child]) -> None:
+    if not starting.cancelled():
+        starting.result().send(signal.SIGKILL)
+
+
 class Nursery:
     """The parent of all operators of a run. Use as an async context manager; none outlives it."""
 
@@ -43,8 +49,8 @@ class Nursery:
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._children: dict[int, Child] = {}
-        self._started: asyncio.Queue[Child] = asyncio.Queue()
-        self._one_at_a_time = asyncio.Lock()
+        self._starting: dict[int, asyncio.Future[Child]] = {}
+        self._numbers = itertools.count()
 
     async def __aenter__(self) -> Self:
         with self._log.open("ab") as log:
@@ -66,14 +72,22 @@ class Nursery:
         await self._reading
 
     async def start(self, environment: Mapping[str, str], log: Path) -> Child:
-        """Start an operator with these variables besides ours; its output is appended to a file."""
+        """Start an operator with these variables besides ours; its output is appended to a file.
+
+        Whoever is cancelled meanwhile leaves nothing behind: the process is killed as soon as it is known.
+        """
         assert self._process is not None
         assert self._process.stdin is not None
-        asked = json.dumps({"environment": dict(environment), "log": str(log)})
-        async with self._one_at_a_time:
-            self._process.stdin.write(asked.encode() + b"\n")
+        number = next(self._numbers)
+        starting = self._starting[number] = asyncio.get_running_loop().create_future()
+        asked = json.dumps({"number": number, "environment": dict(environment), "log": str(log)})
+        self._process.stdin.write(asked.encode() + b"\n")
+        try:
             await self._process.stdin.drain()
-            return await self._started.get()
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(_unwanted)
+            raise
 
     async def _read(self) -> None:
         assert self._process is not None
@@ -83,7 +97,7 @@ class Nursery:
             if told["event"] == "started":
                 child = Child(told["pid"], asyncio.get_running_loop().create_future())
                 self._children[child.pid] = child
-                self._started.put_nowait(child)
+                self._starting.pop(told["number"]).set_result(child)
             else:
                 self._children.pop(told["pid"]).ended.set_result(told["code"])
         for child in self._children.values():
@@ -172,7 +186,7 @@ def serve() -> None:
             if pid == 0:
                 _be_an_operator(request["environment"], request["log"])
             children.add(pid)
-            _tell(event="started", pid=pid)
+            _tell(event="started", number=request["number"], pid=pid)
     for pid in children:
         os.kill(pid, signal.SIGKILL)
     for pid in children:

@@ -38,6 +38,7 @@ class SignalWatch:
     def start(self) -> None:
         """Take the signals over; nothing happens outside the main thread."""
         if threading.current_thread() is threading.main_thread():
+            _watches.append(self)
             for number in SIGNALS:
                 self._before[number] = signal.signal(number, self._handle)
 
@@ -63,13 +64,20 @@ class SignalWatch:
     def restore(self) -> None:
         """Give the signals back."""
         self.hold()
+        self._give_back()
+        with contextlib.suppress(ValueError):
+            _watches.remove(self)
+
+    def _give_back(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         self._before.clear()
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, _: FrameType | None) -> None:
         if os.getpid() != self._pid:
-            self._as_before(number, frame)
+            # It came between the fork and what is done after it, below.
+            self._give_back()
+            os.kill(os.getpid(), number)
             return
         if self._deaf:
             return
@@ -88,10 +96,17 @@ class SignalWatch:
             self._insists = True
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
-    def _as_before(self, number: int, frame: FrameType | None) -> None:
-        handler = self._before.get(number, signal.SIG_DFL)
-        if callable(handler):
-            handler(number, frame)
-            return
-        signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+
+_watches: list[SignalWatch] = []
+
+
+def _in_forked_child() -> None:
+    """A child must die of SIGTERM at once, as multiprocessing expects: a handler in Python may be run only after the
+    system call that the child is in, which may never return.
+    """
+    for watch in _watches:
+        watch._give_back()
+    _watches.clear()
+
+
+os.register_at_fork(after_in_child=_in_forked_child)

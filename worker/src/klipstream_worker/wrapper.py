@@ -50,8 +50,9 @@ def run(command: Sequence[str], task: AnalysisTask) -> None:
     # A grandchild may keep the pipe open for as long as it likes.
     reader.join(1.0)
     code = child.returncode
-    if code == 0:
+    if code == 0 and killed_at is None:
         return
+    # Even a 0 is no success after SIGTERM: many programs end with it before their work is done.
     task.check()
     if code < 0:
         raise CommandFailed(f"{command[0]} was ended by {signal.Signals(-code).name}", exit_code=128 - code)
