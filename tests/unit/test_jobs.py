@@ -87,3 +87,15 @@ def test_a_template_that_cannot_work_is_named(spec: dict, word: str) -> None:  #
 
 def test_a_sound_template_has_no_problems() -> None:
     assert problems(QUEUE.spec.worker_template.spec) == []
+
+
+def test_the_worker_is_told_which_private_networks_sources_may_be_in() -> None:
+    def told(queue: AnalysisQueue) -> str | None:
+        made = make_job(job(), queue, 1, WorkerContract("https://operator/v1/progress"))
+        environment = made["spec"]["template"]["spec"]["containers"][0]["env"]
+        return next((entry["value"] for entry in environment if entry["name"] == "ANALYSIS_ALLOWED_SOURCES"), None)
+
+    allowing = QUEUE.model_dump(by_alias=True, exclude_none=True)
+    allowing["spec"]["sources"] = {"allowedNetworks": ["10.1.0.0/16", "fd00::/8"]}
+    assert told(QUEUE) is None
+    assert told(AnalysisQueue.model_validate(allowing)) == "10.1.0.0/16,fd00::/8"

@@ -1,201 +1,206 @@
-"""The reference worker on real media over real HTTP."""
+"""The reference worker on real media over real HTTP, from the environment to the result."""
 
 import json
-import random
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from klipqueue import Queue, status
+from klipsource.server import Source, breaking, content, serving
 from klipstream_pipeline.analysis import run
-from klipstream_pipeline.highlights import find_highlights
-from klipstream_pipeline.loudness import measure_loudness
-from klipstream_pipeline.outcome import MESSAGE_BYTES, Exit, Report
-from klipstream_pipeline.task import BadTask, Task
-from klipstream_pipeline.testserver import make_server, make_videos
+from klipstream_pipeline.download import Limits, Patience
 from klipstream_pipeline.testvideo import make_video
+from klipstream_worker import AnalysisTask, Assignment
 
-Serve = Callable[[ThreadingHTTPServer], str]
+PATIENCE = Patience(stalled_seconds=60.0, tries_without_progress=2, wait_seconds=0.1)
+LIMITS = Limits(allowed="127.0.0.1/32", patience=PATIENCE)
+CHAT = json.dumps(
+    [{"offset": 5 + n / 10, "user": f"u{n % 7}", "text": "wow that was great"} for n in range(40)]
+).encode()
 
 
 @pytest.fixture
-def serve() -> Iterator[Serve]:
-    servers: list[ThreadingHTTPServer] = []
-
-    def start(server: ThreadingHTTPServer) -> str:
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_address[1]}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+def source(tmp_path: Path) -> Any:
+    make_video(tmp_path / "video.mp4", 20.0, 7)
+    with serving() as started:
+        started.answers["/v.mp4"] = content((tmp_path / "video.mp4").read_bytes())
+        started.answers["/chat.json"] = content(CHAT, "application/json")
+        yield started
 
 
-def task(tmp_path: Path, url: str, **changes: Any) -> Task:
+@pytest.fixture
+def queue() -> Any:
+    started = Queue()
+    yield started
+    started.close()
+
+
+def analyse(tmp_path: Path, url: str, limits: Limits = LIMITS, **changes: Any) -> int:
+    """One attempt; its exit code."""
     values: dict[str, Any] = {
-        "job_id": "job", "attempt": 1, "video_url": url, "results_url": f"file://{tmp_path}/results",
-        "termination_log": tmp_path / "termination",
+        "job_id": "job", "results_url": f"file://{tmp_path}/results", "termination_log": tmp_path / "termination",
+        "params": {"transcriber": "none"},
     }  # fmt: skip
-    return Task(**values | changes)
+    task = AnalysisTask(Assignment(url, **values | changes), handle_signals=False)
+    try:
+        run(task, limits)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
 
 
 def said(tmp_path: Path) -> dict[str, Any]:
     return dict(json.loads((tmp_path / "termination").read_text()))
 
 
-def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> ThreadingHTTPServer:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            answer(self)
-
-        do_POST = do_GET
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    return ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+def result(tmp_path: Path, attempt: int = 1) -> dict[str, Any]:
+    return dict(json.loads((tmp_path / f"results/jobs/job/attempts/{attempt}/result.json").read_text()))
 
 
-def reply(handler: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
-    handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
-    handler.send_response(status)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
-SEED = random.randrange(1_000_000)
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3, 4, 25, 33, pytest.param(SEED, id="random")])
-def test_the_planted_moments_are_found_and_nothing_else(tmp_path: Path, seed: int) -> None:
-    planted = make_video(tmp_path / "video.mp4", 60.0, seed)
-    found = [each.peak_seconds for each in find_highlights(measure_loudness(planted.path, lambda *_: None))]
-    assert len(found) == len(planted.moments_seconds), f"seed {seed}"
-    assert all(abs(a - b) <= 2 for a, b in zip(found, planted.moments_seconds, strict=True)), f"seed {seed}"
-
-
-def test_an_analysis_leaves_its_result_and_reports_rising_progress(tmp_path: Path, serve: Serve) -> None:
-    make_videos(tmp_path, 1, 30.0, 7)
-    posts: list[dict[str, Any]] = []
-
-    def take(handler: BaseHTTPRequestHandler) -> None:
-        posts.append(json.loads(handler.rfile.read(int(handler.headers["Content-Length"]))))
-        assert handler.headers["Authorization"] == "Bearer secret"
-        reply_body = b'{"desired": "Continue", "min_interval_seconds": 0.1}'
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(reply_body)))
-        handler.end_headers()
-        handler.wfile.write(reply_body)
-
-    (tmp_path / "token").write_text("secret\n")
-    videos, progress = serve(make_server(tmp_path, "127.0.0.1", 0)), serve(answering(take))
-    asked = task(tmp_path, f"{videos}/video-0.mp4", progress_url=progress, token_file=tmp_path / "token")
-    assert run(asked) == Exit.SUCCESS
-    result = json.loads((tmp_path / "results/jobs/job/attempts/1/result.json").read_text())
-    truth = json.loads((tmp_path / "truth.json").read_text())["video-0"]
-    assert [round(each["peak_seconds"]) for each in result["highlights"]] == pytest.approx(truth, abs=2)
+def test_an_analysis_leaves_its_results_and_reports_rising_progress(
+    tmp_path: Path, source: Source, queue: Queue
+) -> None:
+    params = {"transcriber": "pocketsphinx", "chat_url": source.url("/chat.json")}
+    assert analyse(tmp_path, source.url("/v.mp4"), progress_url=queue.url, params=params) == 0
+    names = {path.name for path in (tmp_path / "results/jobs/job/attempts/1").iterdir()}
+    assert names == {"result.json", "report.html", "transcript.json"}
     assert said(tmp_path)["result_url"].endswith("jobs/job/attempts/1/result.json")
-    percentages = [post["percentage"] for post in posts]
+    assert result(tmp_path)["transcript"]["engine"] == "pocketsphinx"
+    percentages = [post.body["percentage"] for post in queue.posts]
     assert percentages == sorted(percentages)
     assert percentages[-1] == 100.0
-    assert posts[-1]["stage"] == "Completed"
+    stages = [post.body["stage"] for post in queue.posts]
+    assert list(dict.fromkeys(stages)) == [
+        "Downloading", "Transcribing", "Analyzing", "Finding Highlights", "Completed"
+    ]  # fmt: skip
 
 
-def test_a_download_that_breaks_is_resumed(tmp_path: Path, serve: Serve) -> None:
-    make_videos(tmp_path, 1, 20.0, 3)
-    content = (tmp_path / "video-0.mp4").read_bytes()
-    asked: list[str | None] = []
-
-    def broken(handler: BaseHTTPRequestHandler) -> None:
-        wanted = handler.headers.get("Range")
-        asked.append(wanted)
-        start = int(wanted[6:-1]) if wanted else 0
-        handler.send_response(206 if wanted else 200)
-        handler.send_header("Content-Length", str(len(content) - start))
-        handler.end_headers()
-        handler.wfile.write(content[start : start + len(content) // 3 + 1])
-        handler.wfile.flush()
-
-    assert run(task(tmp_path, f"{serve(answering(broken))}/v.mp4")) == Exit.SUCCESS
-    assert asked[0] is None
-    assert len(asked) == 3
-    assert all(asked[1:])
-
-
-@pytest.mark.parametrize(
-    ("content", "status", "code", "error", "retryable"),
-    [
-        (b"", 404, Exit.SOURCE_GONE, "SourceGone", False),
-        (b"", 410, Exit.SOURCE_GONE, "SourceGone", False),
-        (b"", 200, Exit.BAD_VIDEO, "BadVideo", False),
-        (b"<html>not a video</html>" * 100, 200, Exit.BAD_VIDEO, "BadVideo", False),
-        (b"busy", 503, Exit.TRANSIENT, "DownloadFailed", True),
-    ],
-)
-def test_a_bad_source_is_told_apart(
-    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch, content: bytes, status: int, code: Exit, error: str,
-    retryable: bool,
-) -> None:  # fmt: skip
-    monkeypatch.setattr("klipstream_pipeline.download.WAIT_SECONDS", 0.01)
-    url = serve(answering(lambda handler: reply(handler, status, content)))
-    assert run(task(tmp_path, f"{url}/v.mp4")) == code
-    assert (said(tmp_path)["error_code"], said(tmp_path)["retryable"]) == (error, retryable)
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "code"),
-    [
-        (200, b'{"desired": "Cancel", "min_interval_seconds": 0.1}', Exit.CANCELLED),
-        (409, b"{}", Exit.STALE),
-        (503, b"{}", Exit.SUCCESS),
-        (200, b"not json", Exit.SUCCESS),
-    ],
-)
-def test_only_cancel_and_a_stale_attempt_stop_the_analysis(
-    tmp_path: Path, serve: Serve, status: int, body: bytes, code: Exit
+def test_the_engine_and_why_it_was_taken_are_told_everywhere(
+    tmp_path: Path, source: Source, queue: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
-    make_videos(tmp_path, 1, 20.0, 5)
-    answered = threading.Event()
+    with caplog.at_level("INFO"):
+        assert analyse(tmp_path, source.url("/v.mp4"), progress_url=queue.url, params={}) == 0
+    announced = "no Whisper model is mounted"
+    assert announced in caplog.text
+    assert any(announced in post.body.get("message", "") for post in queue.posts)
+    transcript = json.loads((tmp_path / "results/jobs/job/attempts/1/transcript.json").read_text())
+    assert (transcript["engine"], transcript["low_confidence"]) == ("pocketsphinx", True)
+    assert announced in transcript["reason"]
 
-    def progress(handler: BaseHTTPRequestHandler) -> None:
-        reply(handler, status, body)
-        answered.set()
 
-    content = (tmp_path / "video-0.mp4").read_bytes()
+def test_a_download_that_breaks_is_resumed(tmp_path: Path, source: Source) -> None:
+    body = (tmp_path / "video.mp4").read_bytes()
+    source.answers["/v.mp4"] = breaking(body, len(body) // 3 + 1)
+    assert analyse(tmp_path, source.url("/v.mp4")) == 0
+    assert sum(1 for _, asked in source.asked if asked) == 2
 
-    def video(handler: BaseHTTPRequestHandler) -> None:
-        """The second half comes only after the queue has answered, so that the order of events is fixed."""
+
+VIDEO_CASES = {
+    "corrupt": (lambda body: body[:600] + bytes(len(body) - 600), "BadVideo"),
+    "text": (lambda _: b"this is no video at all\n" * 500, "BadVideo"),
+    "empty": (lambda _: b"", "BadVideo"),
+    "page": (lambda _: b"<html><body>not found</body></html>", "NotAVideo"),
+    "playlist": (lambda _: b"ffconcat version 1.0\nfile /etc/passwd\n", "BadVideo"),
+}
+
+
+@pytest.mark.parametrize("case", VIDEO_CASES)
+def test_what_is_no_video_fails_for_good_and_says_why(tmp_path: Path, source: Source, case: str) -> None:
+    change, code = VIDEO_CASES[case]
+    source.answers["/v.mp4"] = content(change((tmp_path / "video.mp4").read_bytes()))
+    assert analyse(tmp_path, source.url("/v.mp4")) == 65
+    assert (said(tmp_path)["error_code"], said(tmp_path)["retryable"]) == (code, False)
+    assert len(said(tmp_path)["message"]) > 20
+
+
+def test_a_video_without_sound_is_told_from_a_broken_one(tmp_path: Path, source: Source) -> None:
+    import av
+    import numpy as np
+
+    with av.open(str(tmp_path / "mute.mp4"), "w") as container:
+        picture = container.add_stream("mpeg4", rate=5)
+        picture.width, picture.height, picture.pix_fmt = 64, 64, "yuv420p"
+        for _ in range(10):
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+        container.mux(picture.encode(None))
+    source.answers["/v.mp4"] = content((tmp_path / "mute.mp4").read_bytes())
+    assert analyse(tmp_path, source.url("/v.mp4")) == 65
+    assert (said(tmp_path)["error_code"], said(tmp_path)["retryable"]) == ("NoSound", False)
+
+
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({"transcriber": "magic"}, "BadParameter"),
+        ({"transcriber": "whisper"}, "EngineMissing"),
+        ({"transcriber": "pocketsphinx", "language": "de"}, "EngineMissing"),
+        ({"language": "English"}, "BadParameter"),
+    ],
+)
+def test_a_parameter_that_makes_no_sense_fails_before_anything_is_fetched(
+    tmp_path: Path, source: Source, params: dict[str, str], code: str
+) -> None:
+    assert analyse(tmp_path, source.url("/v.mp4"), params=params) == 65
+    assert (said(tmp_path)["error_code"], said(tmp_path)["retryable"]) == (code, False)
+    assert source.asked == []
+
+
+def test_another_language_without_whisper_is_not_guessed_at(tmp_path: Path, source: Source) -> None:
+    assert analyse(tmp_path, source.url("/v.mp4"), params={"language": "de"}) == 0
+    assert result(tmp_path)["transcript"]["engine"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("chat", "code", "retryable"),
+    [
+        (content(b"not json", "application/json"), "BadChat", False),
+        (content(b"", status=404), "SourceGone", False),
+        (content(b"", status=503), "DownloadFailed", True),
+    ],
+)
+def test_a_broken_chat_log_fails_before_the_video_is_heard(
+    tmp_path: Path, source: Source, chat: Any, code: str, retryable: bool
+) -> None:
+    source.answers["/chat.json"] = chat
+    params = {"transcriber": "none", "chat_url": source.url("/chat.json")}
+    assert analyse(tmp_path, source.url("/v.mp4"), params=params) != 0
+    assert (said(tmp_path)["error_code"], said(tmp_path)["retryable"]) == (code, retryable)
+    assert "chat" in said(tmp_path)["message"]
+    assert ("/v.mp4", None) not in source.asked
+
+
+@pytest.mark.parametrize("where", ["file:///proc/nowhere", "s3://bucket/prefix"])
+def test_a_results_store_that_is_away_is_worth_another_try(
+    tmp_path: Path, source: Source, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"ENDPOINT_URL": "http://127.0.0.1:9", "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b",
+                        "MAX_ATTEMPTS": "1", "DEFAULT_REGION": "us-east-1"}.items():  # fmt: skip
+        monkeypatch.setenv(f"AWS_{name}", value)
+    assert analyse(tmp_path, source.url("/v.mp4"), results_url=where) == 1
+    assert (said(tmp_path)["error_code"], said(tmp_path)["retryable"]) == ("ResultsNotWritten", True)
+
+
+@pytest.mark.parametrize(("reply", "code"), [({"desired": "Cancel", "min_interval_seconds": 0.1}, 130), (409, 75)])
+def test_a_cancel_and_a_stale_attempt_stop_it_whatever_the_source_does(
+    tmp_path: Path, source: Source, queue: Queue, reply: Any, code: int
+) -> None:
+    def never(handler: Any) -> None:
         handler.send_response(200)
-        handler.send_header("Content-Length", str(len(content)))
+        handler.send_header("Content-Length", "1000000")
         handler.end_headers()
-        handler.wfile.write(content[:1000])
-        handler.wfile.flush()
-        answered.wait(10)
-        threading.Event().wait(0.3)
-        handler.wfile.write(content[1000:])
+        time.sleep(60)
 
-    asked = task(tmp_path, f"{serve(answering(video))}/v.mp4", progress_url=serve(answering(progress)))
-    assert run(asked) == code
-
-
-def test_a_queue_that_never_answers_costs_nothing_but_progress(tmp_path: Path, serve: Serve) -> None:
-    make_videos(tmp_path, 1, 20.0, 5)
-    url = serve(make_server(tmp_path, "127.0.0.1", 0))
-    assert run(task(tmp_path, f"{url}/video-0.mp4", progress_url="http://127.0.0.1:9/v1/progress")) == Exit.SUCCESS
+    source.answers["/v.mp4"] = never
+    if isinstance(reply, int):
+        queue.always = status(reply)
+    else:
+        queue.reply = reply
+    began = time.monotonic()
+    assert analyse(tmp_path, source.url("/v.mp4"), progress_url=queue.url) == code
+    assert time.monotonic() - began < 10
 
 
-def test_a_termination_message_fits_the_kubelet(tmp_path: Path) -> None:
-    Report("x" * 10_000, error_code="E", retryable=True).write(tmp_path / "termination")
-    assert (tmp_path / "termination").stat().st_size <= MESSAGE_BYTES
-    assert said(tmp_path)["error_code"] == "E"
-
-
-def test_a_missing_variable_is_named() -> None:
-    with pytest.raises(BadTask, match="ANALYSIS_VIDEO_URL"):
-        Task.from_environment({"ANALYSIS_JOB_ID": "x"})
+def test_a_queue_that_never_answers_costs_nothing_but_progress(tmp_path: Path, source: Source) -> None:
+    assert analyse(tmp_path, source.url("/v.mp4"), progress_url="http://127.0.0.1:9/v1/progress") == 0

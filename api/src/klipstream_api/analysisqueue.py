@@ -17,6 +17,7 @@ DEAD_LETTER_GROUPS_AT_MOST = 20
 REPLAYS_KEPT = 8
 # A file URL becomes a mount path, which must not be the root and must not hold a colon.
 RESULTS_URL = r"^(file:///[^\x00-\x20\x7f/:][^\x00-\x20\x7f:]*|(s3|gs|az)://[^\x00-\x20\x7f/][^\x00-\x20\x7f]*)$"
+CIDR = r"^[0-9A-Fa-f:.]{2,45}/[0-9]{1,3}$"
 LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 
 
@@ -79,6 +80,16 @@ class Results(WireModel):
     """An fsspec URL: s3://bucket/prefix, or file:///results on a claim."""
     claim_name: ObjectName | None = None
     """A PersistentVolumeClaim of this namespace that is mounted at the path of a file URL."""
+
+
+class Sources(WireModel):
+    """Where videos and chat logs may be fetched from."""
+
+    allowed_networks: Annotated[
+        tuple[Annotated[str, StringConstraints(min_length=4, max_length=49, pattern=CIDR)], ...], Field(max_length=32)
+    ] = ()
+    """Networks in CIDR notation that sources may be in though they are not public, such as 10.1.2.0/24; the worker
+    refuses all other private, loopback and link-local addresses."""
 
 
 class Retention(WireModel):
@@ -171,6 +182,8 @@ class AnalysisQueueSpec(WireModel):
     """The largest resources a job may ask for."""
     results: Results | None = None
     """Where results and checkpoints go."""
+    sources: Sources = Sources()
+    """Where videos and chat logs may be fetched from."""
     reserved_slots: (
         Annotated[dict[str, Annotated[int, Field(ge=0, le=MAX_CONCURRENT_JOBS_BOUND)]], Field(max_length=3)] | None
     ) = None

@@ -13,6 +13,8 @@ EXAMPLES = Path("examples/demo")
 LIMIT = 2
 SMALL_WORKER = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
 
+PRIVATE_NETWORKS = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+
 
 def install_chart(place: Place) -> None:
     """Install or upgrade the chart with a paused queue of two slots, and wait for the operator."""
@@ -33,7 +35,12 @@ def install_chart(place: Place) -> None:
         # Nothing of the demo is announced, and a cluster of somebody's need not have a volume for the ledger.
         "relay": {"enabled": False},
         "worker": {"image": _image(images, "pipeline"), "resources": SMALL_WORKER},
-        "defaultQueue": {"mode": "Paused", "maxConcurrentJobs": LIMIT},
+        "defaultQueue": {
+            "mode": "Paused",
+            "maxConcurrentJobs": LIMIT,
+            # The videos come from a Service of the cluster.
+            "extraSpec": {"sources": {"allowedNetworks": list(PRIVATE_NETWORKS)}},
+        },
         "results": {
             "persistence": {"storageClassName": "-" if place.results_folder is not None else "", "size": "1Gi"}
         },

@@ -6,7 +6,7 @@ from typing import Any
 from klipdemo.install import LIMIT
 from klipdemo.run import Recording
 
-TOLERANCE_SECONDS = 2.0
+TOLERANCE_SECONDS = 3.0
 VALUES = {"URGENT": 4, "HIGH": 3, "NORMAL": 2, "LOW": 1}
 
 
@@ -51,7 +51,7 @@ def _found(job: dict[str, Any], results: dict[str, dict[str, Any]]) -> list[floa
 
 
 def same(found: list[float], planted: list[float]) -> bool:
-    """Every planted moment found within two seconds, none missing, none extra."""
+    """Every planted moment found within three seconds, none missing, none extra."""
     return len(found) == len(planted) and all(
         abs(one - other) <= TOLERANCE_SECONDS for one, other in zip(sorted(found), sorted(planted), strict=True)
     )

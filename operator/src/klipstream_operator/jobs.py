@@ -131,6 +131,7 @@ def _environment(
         "ANALYSIS_TOKEN_FILE": f"{CONTRACT_MOUNT}/token",
         "ANALYSIS_CA_FILE": f"{CONTRACT_MOUNT}/ca.crt" if contract.ca_pem is not None else None,
         "ANALYSIS_CHECKPOINT": progress.checkpoint if progress is not None else None,
+        "ANALYSIS_ALLOWED_SOURCES": ",".join(queue.spec.sources.allowed_networks) or None,
         "ANALYSIS_RESULTS": queue.spec.results.url if queue.spec.results is not None else None,
     }
     # "$(NAME)" in a value would be expanded by the kubelet; "$$" stands for one dollar.

@@ -3,9 +3,8 @@
 import argparse
 import json
 import logging
+import os
 import sys
-
-from klipstream_pipeline.task import BadTask, Task
 
 
 def main() -> int:
@@ -23,7 +22,6 @@ def main() -> int:
     results.add_argument("--url", required=True, help="the queue's results URL")
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     if asked.command == "analyze":
         return _analyze()
     if asked.command == "serve-test-videos":
@@ -36,13 +34,18 @@ def main() -> int:
 
 def _analyze() -> int:
     from klipstream_pipeline.analysis import run
+    from klipstream_worker import AnalysisTask, BadTask
 
     try:
-        task = Task.from_environment()
+        # The command line is ours: the video stands in the environment.
+        if not os.environ.get("ANALYSIS_VIDEO_URL"):
+            raise BadTask("ANALYSIS_VIDEO_URL is not set: the queue sets it, or set it by hand to try the worker")
+        task = AnalysisTask.from_environment()
     except BadTask as error:
         print(f"klipstream-pipeline: {error}", file=sys.stderr)
-        return 64
-    return int(run(task))
+        return BadTask.exit_code
+    run(task)
+    return 0
 
 
 def _show_results(url: str) -> int:

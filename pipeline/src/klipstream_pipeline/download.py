@@ -1,64 +1,177 @@
-"""Fetching a video over HTTP: streamed to disk, resumed after a broken connection."""
+"""Fetching a video or a chat log: a guarded process does it, this one watches it, resumes it and can stop it."""
 
+import json
+import logging
+import os
+import queue
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import httpx
+from klipstream_pipeline.fetch_request import Wanted
+from klipstream_pipeline.outcome import DownloadFailed, DownloadStalled, failure
 
-from klipstream_pipeline.outcome import BadVideo, DownloadFailed, SourceGone
+log = logging.getLogger(__name__)
+Progress = Callable[[float, str], None]
+LARGEST_VIDEO_BYTES = 64 << 30
+LARGEST_CHAT_BYTES = 256 << 20
+START_SECONDS = 120.0
+"""The fetching process loads a large library; on a busy machine without compiled Python that takes a while."""
+LOOK_SECONDS = 0.5
+"""A cancelled job is noticed that soon, whatever the source does."""
+# What the process that talks to strangers gets of our environment: nothing of the worker's own.
+PASSED_ON = (
+    "HOME", "LANG", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR",
+    "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+)  # fmt: skip
 
-TRIES_WITHOUT_PROGRESS = 4
-WAIT_SECONDS = 0.5
-LARGEST_BYTES = 64 << 30
+
+@dataclass(frozen=True)
+class Patience:
+    """When a source counts as stalled, and how often it is asked again."""
+
+    stalled_seconds: float = 60.0
+    least_bytes: int = 1 << 14
+    """Fewer bytes than that in stalled_seconds are none."""
+    tries_without_progress: int = 3
+    wait_seconds: float = 1.0
+    """Before the second try; doubled with each that brings nothing."""
 
 
-def download(url: str, target: Path, progress: Callable[[float, str], None]) -> int:
-    """Download to `target`; its size in bytes. `progress(share, message)` is called as bytes arrive.
+@dataclass(frozen=True)
+class Limits:
+    """What a queue allows its sources."""
 
-    A connection that breaks is resumed with a Range request where the server allows it. Raises SourceGone for
-    401, 403, 404 and 410, DownloadFailed when the source keeps failing, BadVideo for an empty answer.
+    allowed: str = ""
+    """Networks in CIDR notation, separated by commas, that sources may be in although they are not public."""
+    largest_bytes: int = LARGEST_VIDEO_BYTES
+    patience: Patience = Patience()
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Limits":
+        """ANALYSIS_ALLOWED_SOURCES comes from the queue's spec, KLIPSTREAM_MAX_DOWNLOAD_BYTES from its template."""
+        largest = environment.get("KLIPSTREAM_MAX_DOWNLOAD_BYTES", "")
+        return cls(
+            allowed=environment.get("ANALYSIS_ALLOWED_SOURCES", ""),
+            largest_bytes=int(largest) if largest.isdecimal() and int(largest) > 0 else LARGEST_VIDEO_BYTES,
+        )
+
+
+def download_video(url: str, target: Path, limits: Limits, progress: Progress) -> int:
+    """Fetch a video's sound, or the whole of it where the source does not offer that alone; its size in bytes.
+
+    `progress(share, message)` is called at least twice a second, from this thread, and may raise to stop it all.
+    Raises what outcome.failure makes of a code of fetch.explain, DownloadFailed and DownloadStalled after several
+    tries. What has arrived is kept between tries, and gone on with where the source allows it.
     """
-    with httpx.Client(follow_redirects=True, timeout=httpx.Timeout(30.0, connect=10.0)) as client:
-        failures = 0
-        while True:
-            have = target.stat().st_size if target.exists() else 0
+    return _fetch(Wanted(url, str(target), "video", limits.largest_bytes, limits.allowed), limits.patience, progress)
+
+
+def download_chat(url: str, target: Path, limits: Limits, progress: Progress) -> int:
+    """Fetch a chat log as it is, under the same guard; its size in bytes. Raises as download_video does."""
+    largest = min(limits.largest_bytes, LARGEST_CHAT_BYTES)
+    return _fetch(Wanted(url, str(target), "file", largest, limits.allowed), limits.patience, progress)
+
+
+def _fetch(wanted: Wanted, patience: Patience, progress: Progress) -> int:
+    reached, failures = 0, 0
+    while True:
+        attempt = _Attempt(wanted, patience, progress)
+        try:
+            size = attempt.run()
+        except (DownloadFailed, DownloadStalled) as error:
+            came = attempt.most_bytes - reached
+            failures = 1 if came >= patience.least_bytes else failures + 1
+            reached = max(reached, attempt.most_bytes)
+            if failures >= patience.tries_without_progress:
+                raise
+            log.warning("%s; trying again", error)
+            _wait(patience.wait_seconds * 2 ** (failures - 1), attempt.share, progress)
+            continue
+        return size
+
+
+def _wait(seconds: float, share: float, progress: Progress) -> None:
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        progress(share, "trying again")
+        time.sleep(min(left, LOOK_SECONDS))
+
+
+class _Attempt:
+    """One run of the fetching process."""
+
+    def __init__(self, wanted: Wanted, patience: Patience, progress: Progress) -> None:
+        self._wanted = wanted
+        self._patience = patience
+        self._progress = progress
+        self.most_bytes = 0
+        self.share = 0.0
+        self._message = "starting"
+
+    def run(self) -> int:
+        """Size of the file. However this ends, the process has ended too."""
+        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        with subprocess.Popen(
+            [sys.executable, "-m", "klipstream_pipeline.fetch"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True,
+        ) as process:  # fmt: skip
             try:
-                if _fetch(client, url, target, have, progress):
-                    break
-                problem = "the connection ended early"
-            except httpx.HTTPError as error:
-                problem = str(error) or type(error).__name__
-            now = target.stat().st_size if target.exists() else 0
-            failures = 1 if now > have else failures + 1
-            if failures >= TRIES_WITHOUT_PROGRESS:
-                raise DownloadFailed(f"downloading {url} failed after {now} bytes: {problem}")
-            time.sleep(WAIT_SECONDS * 2 ** (failures - 1))
-    size = target.stat().st_size
-    if size == 0:
-        raise BadVideo(f"{url} is empty")
-    return size
+                assert process.stdin is not None
+                process.stdin.write(self._wanted.to_json())
+                process.stdin.close()
+                return self._watch(process)
+            finally:
+                process.kill()
+
+    def _watch(self, process: "subprocess.Popen[str]") -> int:
+        said: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        threading.Thread(target=_read, args=(process, said), name="fetch", daemon=True).start()
+        marked_bytes, marked_at = self._bytes_on_disk(), time.monotonic() + START_SECONDS
+        while True:
+            try:
+                line = said.get(timeout=LOOK_SECONDS)
+            except queue.Empty:
+                line = {}
+            if line and marked_at > time.monotonic():
+                marked_at = time.monotonic()
+            if line is None:
+                raise DownloadFailed(f"{self._wanted.url}: the fetching process died (exit code {process.wait()})")
+            if "done" in line:
+                return int(line["done"])
+            if "failed" in line:
+                raise failure(line["failed"], line["message"])
+            self.share = float(line.get("share", self.share))
+            self._message = line.get("message", self._message)
+            self._progress(self.share, self._message)
+            self.most_bytes = max(self.most_bytes, int(line.get("bytes", 0)), have := self._bytes_on_disk())
+            now = time.monotonic()
+            if abs(have - marked_bytes) >= self._patience.least_bytes:
+                marked_bytes, marked_at = have, now
+            elif now - marked_at > self._patience.stalled_seconds:
+                raise DownloadStalled(
+                    f"{self._wanted.url} stalled: fewer than {self._patience.least_bytes} bytes came in"
+                    f" {self._patience.stalled_seconds:g} s, {have} bytes are there"
+                )
+
+    def _bytes_on_disk(self) -> int:
+        target, total = Path(self._wanted.target), 0
+        for each in target.parent.glob(f"{target.name}*"):
+            # Parts are renamed and removed meanwhile.
+            with suppress(FileNotFoundError):
+                total += each.stat().st_size
+        return total
 
 
-def _fetch(client: httpx.Client, url: str, target: Path, have: int, progress: Callable[[float, str], None]) -> bool:
-    """One request from where the file ends; True when the file is whole."""
-    headers = {"Range": f"bytes={have}-"} if have else {}
-    with client.stream("GET", url, headers=headers) as answer:
-        if answer.status_code in (401, 403, 404, 410):
-            raise SourceGone(f"{url} answered {answer.status_code}: the video is gone or not for us")
-        if answer.status_code == 416 and have:
-            return True
-        if answer.status_code not in (200, 206):
-            raise httpx.HTTPStatusError(f"HTTP status {answer.status_code}", request=answer.request, response=answer)
-        resumed = answer.status_code == 206
-        written = have if resumed else 0
-        length = answer.headers.get("Content-Length")
-        total = written + int(length) if length is not None and length.isdecimal() else None
-        with target.open("ab" if resumed else "wb") as file:
-            for chunk in answer.iter_raw():
-                file.write(chunk)
-                written += len(chunk)
-                if written > LARGEST_BYTES:
-                    raise BadVideo(f"{url} is larger than {LARGEST_BYTES} bytes")
-                progress(written / total if total else 0.5, f"{written / 1e6:.1f} MB")
-    return total is None or written >= total
+def _read(process: "subprocess.Popen[str]", said: "queue.Queue[dict[str, Any] | None]") -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("{"):
+            said.put(json.loads(line))
+    said.put(None)

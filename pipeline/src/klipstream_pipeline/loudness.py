@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
+from klipstream_pipeline.decoding import SAMPLES_PER_SECOND, open_sound
 from klipstream_pipeline.outcome import BadVideo
 
 WINDOW_SECONDS = 0.25
-SAMPLES_PER_SECOND = 16_000
+WINDOW_SAMPLES = int(WINDOW_SECONDS * SAMPLES_PER_SECOND)
 SILENCE_DBFS = -96.0
 
 
@@ -24,42 +24,45 @@ class Loudness:
     duration_seconds: float
 
 
+class LoudnessMeter:
+    """Measures a level per quarter of a second while the sound goes by."""
+
+    def __init__(self) -> None:
+        self._rest: NDArray[np.float32] = np.empty(0, np.float32)
+        self._levels: list[NDArray[np.float64]] = []
+        self._samples = 0
+
+    def add(self, samples: NDArray[np.float32]) -> None:
+        """The next samples, 16 kHz mono, full scale being -1 to 1."""
+        self._samples += len(samples)
+        joined = np.concatenate([self._rest, samples])
+        whole = len(joined) // WINDOW_SAMPLES * WINDOW_SAMPLES
+        self._levels.append(_dbfs(joined[:whole].reshape(-1, WINDOW_SAMPLES)))
+        self._rest = joined[whole:].copy()
+
+    @property
+    def seconds(self) -> float:
+        """How much has gone by."""
+        return self._samples / SAMPLES_PER_SECOND
+
+    def measured(self) -> Loudness:
+        """All levels; what is left of a window counts where it is at least half of one. Raises BadVideo."""
+        rest = [_dbfs(self._rest.reshape(1, -1))] if len(self._rest) >= WINDOW_SAMPLES // 2 else []
+        dbfs = np.concatenate([*self._levels, *rest]) if self._levels or rest else np.empty(0)
+        if len(dbfs) == 0:
+            raise BadVideo("the video's sound is empty")
+        return Loudness(dbfs, WINDOW_SECONDS, self.seconds)
+
+
 def measure_loudness(video: Path, progress: Callable[[float, str], None]) -> Loudness:
-    """Decode the first audio stream to 16 kHz mono and measure a level per quarter of a second.
-
-    Raises BadVideo for a file that is no video, has no sound, or cannot be decoded.
-    """
-    try:
-        with av.open(str(video)) as container:
-            return _measure(container, progress)
-    except (av.FFmpegError, EOFError) as error:
-        raise BadVideo(f"the file cannot be decoded: {error}") from error
-
-
-def _measure(container: av.container.InputContainer, progress: Callable[[float, str], None]) -> Loudness:
-    if not container.streams.audio:
-        raise BadVideo("the video has no sound, so there is nothing to find in it")
-    duration = container.duration / av.time_base if container.duration else None
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLES_PER_SECOND)
-    window = int(WINDOW_SECONDS * SAMPLES_PER_SECOND)
-    rest = np.empty(0, np.float32)
-    levels: list[NDArray[np.float64]] = []
-    decoded = 0
-    for frame in container.decode(container.streams.audio[0]):
-        for mono in resampler.resample(frame):
-            samples = np.concatenate([rest, mono.to_ndarray().reshape(-1)])
-            whole = len(samples) // window * window
-            levels.append(_dbfs(samples[:whole].reshape(-1, window)))
-            rest = samples[whole:]
-            decoded += mono.samples
-        seconds = decoded / SAMPLES_PER_SECOND
-        progress(seconds / duration if duration else 0.5, f"{seconds:.0f} s of sound")
-    if len(rest) >= window // 2:
-        levels.append(_dbfs(rest.reshape(1, -1)))
-    dbfs = np.concatenate(levels) if levels else np.empty(0)
-    if len(dbfs) == 0:
-        raise BadVideo("the video's sound is empty")
-    return Loudness(dbfs, WINDOW_SECONDS, decoded / SAMPLES_PER_SECOND)
+    """Decode a video's sound and measure it. Raises BadVideo and NoSound."""
+    meter = LoudnessMeter()
+    with open_sound(video) as sound:
+        for block in sound.blocks():
+            meter.add(block)
+            expected = sound.expected_seconds
+            progress(meter.seconds / expected if expected else 0.5, f"{meter.seconds:.0f} s of sound")
+    return meter.measured()
 
 
 def _dbfs(windows: NDArray[np.float32]) -> NDArray[np.float64]:

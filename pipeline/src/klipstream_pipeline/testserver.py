@@ -7,14 +7,16 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from klipstream_pipeline.testvideo import make_video
+from klipstream_pipeline.testvideo import make_chat, make_video
 
 
 def make_videos(folder: Path, count: int, seconds: float, seed: int) -> None:
-    """Write video-0.mp4 and so on, and truth.json with the loud moments of each in seconds."""
+    """Write video-0.mp4, video-0.chat.json and so on, and truth.json with the moments of each in seconds."""
     truth = {}
     for number in range(count):
         planted = make_video(folder / f"video-{number}.mp4", seconds, seed * 1000 + number)
+        chat = make_chat(seconds, seed * 1000 + number, planted.moments_seconds)
+        (folder / f"video-{number}.chat.json").write_text(json.dumps(chat))
         truth[f"video-{number}"] = planted.moments_seconds
     (folder / "truth.json").write_text(json.dumps(truth))
 

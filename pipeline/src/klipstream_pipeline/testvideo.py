@@ -1,4 +1,4 @@
-"""Test videos with loud moments at known places, for the demo and the tests."""
+"""Test videos with an exciting moment at a known place, and the chat about it, for the demo and the tests."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,8 +11,20 @@ from numpy.typing import NDArray
 RATE = 16_000
 FRAMES_PER_SECOND = 5
 WIDTH, HEIGHT = 160, 90
-APART_SECONDS = 8.0
-EDGE_SECONDS = 3.0
+EDGE_SECONDS = 12.0
+"""No moment is nearer to the beginning or the end, so that there is something to compare it with."""
+MESSAGES_PER_SECOND = 1.5
+CHEERS = 45
+LAG_SECONDS = 3.0
+_IDLE = (
+    "nice", "what game is this", "hello from Lisbon", "what did he say", "I like this one", "the sound is fine",
+    "who is that", "good evening", "is this live", "see you later", "what time is it there", "which map",
+    "first time here", "ok", "hm",
+)  # fmt: skip
+_CHEER = (
+    "WOW", "LET'S GO", "POGGERS that was amazing", "omg insane", "what a play!!", "hahaha amazing", "PogChamp",
+    "incredible", "best moment ever", "I love this",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -24,9 +36,9 @@ class Planted:
 
 
 def make_video(path: Path, seconds: float, seed: int) -> Planted:
-    """Write an mp4 (MPEG-4 Part 2 and AAC) of background sound with zero to five loud moments."""
+    """Write an mp4 (MPEG-4 Part 2 and AAC) of background sound with one loud moment."""
     random = np.random.default_rng(seed)
-    moments = _places(random, seconds)
+    moments = (_place(random, seconds),)
     sound = _sound(random, seconds, moments)
     with av.open(str(path), "w", format="mp4") as container:
         picture = container.add_stream("mpeg4", rate=FRAMES_PER_SECOND)
@@ -49,17 +61,23 @@ def make_video(path: Path, seconds: float, seed: int) -> Planted:
     return Planted(path, moments)
 
 
-def _places(random: np.random.Generator, seconds: float) -> tuple[float, ...]:
-    """Up to five places, at least eight seconds apart and away from both ends."""
-    places: list[float] = []
-    wanted = int(random.integers(1, 6))
-    for _ in range(200):
-        place = float(random.uniform(EDGE_SECONDS, seconds - EDGE_SECONDS))
-        if all(abs(place - other) >= APART_SECONDS for other in places):
-            places.append(place)
-        if len(places) == wanted:
-            break
-    return tuple(sorted(round(place, 2) for place in places))
+def make_chat(seconds: float, seed: int, moments: tuple[float, ...]) -> list[dict[str, object]]:
+    """A chat log as a plain list: idle talk all along, and cheering a few seconds after each moment."""
+    random = np.random.default_rng([seed, 1])
+    lines: list[tuple[float, str, str]] = []
+    at = 0.0
+    while (at := at + random.exponential(1 / MESSAGES_PER_SECOND)) < seconds:
+        lines.append((at, f"viewer{random.integers(60)}", _IDLE[random.integers(len(_IDLE))]))
+    for moment in moments:
+        for number in range(CHEERS):
+            at = moment + LAG_SECONDS + random.gamma(2.0, 1.0)
+            lines.append((at, f"fan{number}", _CHEER[random.integers(len(_CHEER))]))
+    return [{"offset": round(at, 2), "user": user, "text": text} for at, user, text in sorted(lines) if at < seconds]
+
+
+def _place(random: np.random.Generator, seconds: float) -> float:
+    edge = min(EDGE_SECONDS, seconds / 4)
+    return round(float(random.uniform(edge, seconds - edge)), 2)
 
 
 def _sound(random: np.random.Generator, seconds: float, moments: tuple[float, ...]) -> NDArray[np.float32]:

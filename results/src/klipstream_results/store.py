@@ -40,7 +40,11 @@ def open_store(url: str, **options: Any) -> "ResultStore":
 
 
 class ResultStore:
-    """Results by job and attempt, checkpoints by job and stage. All contents are bytes."""
+    """Results by job and attempt, checkpoints by job and stage. All contents are bytes.
+
+    The file systems of fsspec are by many hands: s3fs makes an OSError of most that a bucket says, but lets botocore's
+    own exceptions through where no bucket answers. All of them become ResultStoreError.
+    """
 
     def __init__(self, url: str, filesystem: fsspec.AbstractFileSystem, root: str) -> None:
         self._url = url.rstrip("/")
@@ -70,7 +74,7 @@ class ResultStore:
                 self._filesystem.rm_file(path)
         except FileNotFoundError:
             return
-        except OSError as error:
+        except Exception as error:
             raise self._failed("remove", f"jobs/{job_id}/attempts/{attempt}/{name}", error) from error
 
     def attempts(self, job_id: str) -> list[int]:
@@ -95,7 +99,7 @@ class ResultStore:
         try:
             if self._filesystem.exists(path):
                 self._filesystem.rm(path, recursive=True)
-        except OSError as error:
+        except Exception as error:
             raise self._failed("remove", f"jobs/{job_id}", error) from error
 
     def _write(self, path: str, content: bytes) -> str:
@@ -107,7 +111,7 @@ class ResultStore:
                 _replace_file(target, content)
             else:
                 self._filesystem.pipe_file(target, content)
-        except OSError as error:
+        except Exception as error:
             raise self._failed("write", path, error) from error
         return f"{self._url}/{path}"
 
@@ -116,7 +120,7 @@ class ResultStore:
             return bytes(self._filesystem.cat_file(f"{self._root}/{path}"))
         except FileNotFoundError:
             return None
-        except OSError as error:
+        except Exception as error:
             raise self._failed("read", path, error) from error
 
     def _names(self, path: str) -> list[str]:
@@ -125,11 +129,11 @@ class ResultStore:
             found = self._filesystem.ls(f"{self._root}/{path}", detail=False)
         except FileNotFoundError:
             return []
-        except OSError as error:
+        except Exception as error:
             raise self._failed("list", path, error) from error
         return [posixpath.basename(str(name).rstrip("/")) for name in found]
 
-    def _failed(self, operation: str, path: str, error: OSError) -> ResultStoreError:
+    def _failed(self, operation: str, path: str, error: Exception) -> ResultStoreError:
         return ResultStoreError(
             f"cannot {operation} {self._url}/{path}: {error}; check that the results URL of the queue exists and"
             " that the worker may use it"
