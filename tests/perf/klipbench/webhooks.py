@@ -72,8 +72,8 @@ def run(options: Options, build: Path) -> Result:
     cluster = Cluster("bench-webhooks")
     cluster.down()
     names = [f"e{number}" for number in range(options.endpoints)]
-    taking = Receivers(folder / "taking", **dict.fromkeys(names, "ok"))
-    dead = Receivers(folder / "dead", **dict.fromkeys(names, "dead"))
+    taking = Receivers(folder / "taking", None, **dict.fromkeys(names, "ok"))
+    dead = Receivers(folder / "dead", None, **dict.fromkeys(names, "dead"))
     try:
         running = cluster.up(control_plane_only=True)
         taking.listen()
