@@ -93,8 +93,9 @@ push: venv ## Build and push the images: make push IMAGES=registry.example.com/t
 # --- generated files -------------------------------------------------------------------------------------------
 
 .PHONY: crds
-crds: venv ## Generate crds/ and the chart's copies from the models
+crds: venv ## Generate crds/, the chart's copies and the webhooks' schema from the models
 	$(BIN)/python -m klipstream_api.crds crds charts/klipstream/crds
+	$(BIN)/python -m klipstream_relay.payload webhook-relay/src/klipstream_relay/webhook.schema.json
 
 .PHONY: convex
 convex: $(NODE) ## Generate convex/_generated from the functions

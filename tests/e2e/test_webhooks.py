@@ -13,12 +13,12 @@ from klipbench.figures import quantile
 from klipcluster import Running
 from klipstream_kube import Client, load_connection
 from klipwebhook.certificate import make_certificate
-from klipwebhook.fault_run import judge, latencies, load
+from klipwebhook.fault_run import Findings, Life, judge, latencies, load
 from klipwebhook.stage import Receivers, Relay, Stage
 
 JOBS, KILLS = int(os.environ.get("WEBHOOK_JOBS", "2000")), 10
 HEALTHY, DEAD, SLOW, FLAPPING = 30, 10, 5, 5
-SEGMENT_JOBS, SEGMENTS = 200, 2
+SEGMENT_JOBS, SEGMENTS = 150, 2
 PER_SECOND = 20.0
 MAX_RATIO = 1.5
 
@@ -58,7 +58,7 @@ async def test_webhooks_survive_dead_endpoints_and_ten_kills(
     await stage.until(lambda: stage.relay.ready, "the relay is ready")
     # 1. The same load with and without endpoints that are dead, slow or flapping, in turns.
     seconds: dict[bool, list[float]] = {False: [], True: []}
-    everything = []
+    everything: list[Life] = []
     for segment in range(SEGMENTS * 2):
         with_bad = segment % 2 == 1
         others = list(BAD) if with_bad else TWINS
@@ -74,24 +74,25 @@ async def test_webhooks_survive_dead_endpoints_and_ten_kills(
     everything += await load(stage, "k", [*GOOD, *BAD], JOBS, PER_SECOND, seed=99)
     kills = await killing
     print(f"{JOBS} jobs ended, {kills} kills", flush=True)
-    # 3. Everybody but the dead is told, and the jobs' statuses say so.
+    # 3. Whoever is well is told; the slow and the flapping after a redelivery at the latest; and the statuses say so.
+    healthy = [life for life in everything if life.receiver.startswith(("good", "twin"))]
     reachable = [life for life in everything if not life.receiver.startswith("dead")]
     unreachable = [life for life in everything if life.receiver.startswith("dead")]
-    with contextlib.suppress(AssertionError):
-        await stage.until(lambda: not judge(reachable, stage.receivers.ports, stage.receivers.received()).lost,
-                          "every end arrived", seconds=180)  # fmt: skip
-    found = judge(reachable, stage.receivers.ports, stage.receivers.received())
-    print(f"{found.delivered} of {found.due} ends arrived", flush=True)
-    for life in reachable:
-        await stage.announced(life.job)
+    well = await _until_told(stage, stage.receivers, healthy, seconds=120)
+    stage.relay.command("redeliver", "--dead")
+    found = await _until_told(stage, stage.receivers, reachable, seconds=120)
+    turns = asyncio.Semaphore(10)
+
+    async def is_announced(life: Life) -> None:
+        async with turns:
+            await stage.announced(life.job)
+
+    await asyncio.gather(*(is_announced(life) for life in reachable))
     # 4. The dead come back: what was kept for them arrives, after a redelivery of what was given up.
     revived = Receivers.on_ports(tmp_path / "revived", stage.receivers, [name for name in BAD if "dead" in name])
     try:
         stage.relay.command("redeliver", "--dead")
-        with contextlib.suppress(AssertionError):
-            await stage.until(lambda: not judge(unreachable, revived.ports, revived.received()).lost,
-                              "every end reached the dead", seconds=120)  # fmt: skip
-        late = judge(unreachable, revived.ports, revived.received())
+        late = await _until_told(stage, revived, unreachable, seconds=120)
     finally:
         revived.process.kill()
     ratio = with_bad_ones / without
@@ -102,10 +103,19 @@ async def test_webhooks_survive_dead_endpoints_and_ten_kills(
         f" at a wrong endpoint, {found.disordered} jobs out of order, {kills} kills; p99 of healthy deliveries"
         f" {without * 1000:.0f} ms without and {with_bad_ones * 1000:.0f} ms with bad endpoints, ratio {ratio:.2f}"
     )
-    assert (found.lost, late.lost) == ([], [])
+    assert (well.lost, found.lost, late.lost) == ([], [], [])
     assert (found.ids, found.wrong, late.ids, late.wrong, found.disordered) == (0, 0, 0, 0, 0)
     assert kills == KILLS
     assert ratio < MAX_RATIO
+
+
+async def _until_told(stage: Stage, receivers: Receivers, lives: list[Life], seconds: float) -> Findings:
+    """Wait until every end has arrived, as long as that takes at most; what the receivers say then."""
+    with contextlib.suppress(AssertionError):
+        await stage.until(lambda: not judge(lives, receivers.ports, receivers.received()).lost, "all told", seconds)
+    found = judge(lives, receivers.ports, receivers.received())
+    print(f"{found.delivered} of {found.due} ends arrived", flush=True)
+    return found
 
 
 async def _keep_running(relay: Relay) -> None:

@@ -213,11 +213,7 @@ async def test_what_was_answered_is_in_the_file_when_another_process_reads_it(tm
 async def test_steps_are_carried_out_in_order_and_committed_together(tmp_path: Path) -> None:
     commits: list[int] = []
     async with Ledger(tmp_path / "ledger.db", lambda _, steps: commits.append(steps)) as ledger:
-        writes = [
-            asyncio.ensure_future(ledger.write(lambda file, n=n: record(file, some("queued", uid=f"u{n}"))))
-            for n in range(300)
-        ]
-        await asyncio.sleep(0)
+        writes = [ledger.write(lambda file, n=n: record(file, some("queued", uid=f"u{n}"))) for n in range(300)]
         taken = await ledger.read(lambda file: take(file, count=1000))
         assert names(taken) == [f"u{n}-queued-1" for n in range(300)], "a read sees what was asked for before it"
         await asyncio.gather(*writes)

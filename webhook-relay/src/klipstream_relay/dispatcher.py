@@ -147,6 +147,7 @@ class Dispatcher:
         self._look_at(key, lane, at)
 
     def _look_at(self, key: str, lane: _Lane, at: float) -> None:
+        at = max(at, lane.breaker.next_at())
         if at < lane.wakes_at:
             lane.wakes_at = at
             heapq.heappush(self._wakes, (at, key))
@@ -187,10 +188,8 @@ class Dispatcher:
             if lane is None or at != lane.wakes_at:
                 continue
             lane.wakes_at = NEVER
-            if lane.due > now:
+            if lane.due > now or lane.breaker.next_at() > now:
                 self._look_at(key, lane, lane.due)
-            elif now < lane.breaker.next_at():
-                self._look_at(key, lane, lane.breaker.next_at())
             elif room <= 0:
                 if not lane.starved:
                     lane.starved = True
@@ -220,6 +219,8 @@ class Dispatcher:
             task.add_done_callback(self._sending.discard)
         for key in wanted:
             self._drop_if_idle(key)
+        for _ in range(sum(wanted.values()) - len(taken.deliveries)):
+            self._feed_one(now)
 
     # --- one delivery ----------------------------------------------------------------------------------------
 
@@ -232,11 +233,12 @@ class Dispatcher:
         what = Settlement(
             number, delivery, verdict.state, verdict.tries, verdict.due, result.code, result.reason, result.message
         )
-        # Steps are carried out in order, so what is asked for next finds this one settled.
-        settled = asyncio.ensure_future(self._ledger.write(lambda file: _settle(file, what, notes, now)))
+        # Steps are carried out in the order in which they are asked for. The look that follows must find this one
+        # settled: it would not see the next delivery of the job otherwise, and nobody would look again.
+        settled = self._ledger.write(lambda file: _settle(file, what, notes, now))
         lane.out -= 1
         self.out -= 1
-        self._wake(delivery.endpoint, verdict.due if verdict.state is State.PENDING else now)
+        self._wake(delivery.endpoint, now)
         self._feed_one(now)
         self._shown.tried(delivery, result, verdict)
         await settled
@@ -314,6 +316,7 @@ class Dispatcher:
             if now >= give_up_at:
                 give_up_at = now + GIVE_UP_EVERY_SECONDS
                 await self._give_up(now)
+                await self._look_at_everything()
             if now >= prune_at and not await self._prune(now):
                 prune_at = now + PRUNE_EVERY_SECONDS
 

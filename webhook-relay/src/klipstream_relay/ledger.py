@@ -63,13 +63,16 @@ class Ledger:
         self._file.close()
         self._lock.close()
 
-    async def read(self, call: Callable[[LedgerFile], T]) -> T:
-        """Run a step that changes nothing on disk; it need not wait for a commit."""
-        return await asyncio.wrap_future(self._ask(call, writes=False))
+    def read(self, call: Callable[[LedgerFile], T]) -> "asyncio.Future[T]":
+        """Run a step that changes nothing on disk; it need not wait for a commit.
 
-    async def write(self, call: Callable[[LedgerFile], T]) -> T:
-        """Run a step that changes something; returns once that is committed."""
-        return await asyncio.wrap_future(self._ask(call, writes=True))
+        No coroutine: the step has its place among the others at once, and not when it is first awaited.
+        """
+        return asyncio.wrap_future(self._ask(call, writes=False))
+
+    def write(self, call: Callable[[LedgerFile], T]) -> "asyncio.Future[T]":
+        """Run a step that changes something; done once that is committed. Its place is taken at once, too."""
+        return asyncio.wrap_future(self._ask(call, writes=True))
 
     def write_now(self, call: Callable[[LedgerFile], T]) -> T:
         """The same, holding up the event loop: for one who must not go on faster than the disk."""

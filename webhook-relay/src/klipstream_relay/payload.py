@@ -1,7 +1,8 @@
-"""The body of a webhook, exactly as the guide shows it, and its JSON schema: `python -m klipstream_relay.payload`."""
+"""The body of a webhook, exactly as the guide shows it; `python -m klipstream_relay.payload FILE` writes its schema."""
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -80,5 +81,4 @@ def schema() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump(schema(), sys.stdout, indent=2)
-    print()
+    Path(sys.argv[1]).write_text(json.dumps(schema(), indent=2) + "\n")
