@@ -168,7 +168,7 @@ def _highlight(
     evidence = []
     for signal in places.signals:
         course = courses[signal]
-        there = start + int(course.p_value[start:end].argmin())
+        there = low + int(course.p_value[low:high].argmin())
         value, usual, p_value = float(course.value[there]), float(course.usual[there]), float(p_values[signal])
         counts = p_value <= COUNTS_P
         unit = "valence" if course.valence_at(there) else _UNITS[signal]
