@@ -5,6 +5,7 @@ and real receivers are measured, and not the API server, which shares the machin
 """
 
 import argparse
+import asyncio
 import json
 import os
 import sqlite3
@@ -13,8 +14,10 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from klipbench import workload
 from klipbench.operator_process import usage
 from klipcluster.cluster import Cluster, Running
+from klipstream_kube import Client, load_connection
 from klipstream_relay.deliveries import Delivery
 from klipstream_relay.directory import facts_of
 from klipstream_relay.endpoints import Endpoint
@@ -76,6 +79,7 @@ def run(options: Options, build: Path) -> Result:
     dead = Receivers(folder / "dead", None, **dict.fromkeys(names, "dead"))
     try:
         running = cluster.up(control_plane_only=True)
+        asyncio.run(_install_crds(running))
         taking.listen()
         idle = _relay(folder, "idle", running)
         _until_ready(idle)
@@ -101,6 +105,11 @@ def run(options: Options, build: Path) -> Result:
     finally:
         taking.process.kill()
         cluster.down()
+
+
+async def _install_crds(running: Running) -> None:
+    async with Client(load_connection(str(running.kubeconfig)), user_agent="klipbench") as client:
+        await workload.install_crds(client)
 
 
 def _relay(folder: Path, name: str, running: Running) -> Relay:
