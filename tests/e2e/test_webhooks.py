@@ -101,7 +101,8 @@ async def test_webhooks_survive_dead_endpoints_and_ten_kills(
         f" delivered ({late.due} of them to endpoints that had been dead), {len(found.lost) + len(late.lost)} lost,"
         f" {found.ids + late.ids} with two ids, {found.again + late.again} taken twice, {found.wrong + late.wrong}"
         f" at a wrong endpoint, {well.disordered} jobs of healthy endpoints out of order, {kills} kills; p99 of healthy"
-        f" deliveries {without * 1000:.0f} ms without and {with_bad_ones * 1000:.0f} ms with bad endpoints, ratio {ratio:.2f}"
+        f" deliveries {without * 1000:.0f} ms without and {with_bad_ones * 1000:.0f} ms with bad endpoints,"
+        f" ratio {ratio:.2f}"
     )
     assert (well.lost, found.lost, late.lost) == ([], [], [])
     assert (found.ids, found.wrong, late.ids, late.wrong, well.disordered) == (0, 0, 0, 0, 0)
