@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from klipsource.server import HLS, Answer, Source, breaking, content, playlist, redirect, serving, trickling
-from klipstream_pipeline.download import Limits, Patience, download_chat, download_video
+from klipstream_pipeline.download import Limits, Patience, download_chat, download_video, waits
 from klipstream_pipeline.outcome import AnalysisError, DownloadStalled
 
 BODY = bytes(range(256)) * 4096
@@ -260,3 +260,15 @@ def test_the_fetching_process_gets_nothing_of_the_workers_own(
     download_video(source.url("/v.mp4"), tmp_path / "v", HERE, quiet)
     assert seen
     assert not [name for name in seen if name.startswith("ANALYSIS_")]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux tells the state of a process")
+@pytest.mark.parametrize(("program", "waiting"), [("while True: pass", False), ("import time; time.sleep(60)", True)])
+def test_a_process_that_computes_does_not_wait_for_the_net(program: str, waiting: bool) -> None:
+    with subprocess.Popen([sys.executable, "-c", f"print(flush=True)\n{program}"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(1.0)
+        seen = [waits(process.pid) for _ in range(20)]
+        process.kill()
+    assert seen.count(waiting) >= 15

@@ -133,14 +133,15 @@ class _Attempt:
     def _watch(self, process: "subprocess.Popen[str]") -> int:
         said: queue.Queue[dict[str, Any] | None] = queue.Queue()
         threading.Thread(target=_read, args=(process, said), name="fetch", daemon=True).start()
-        marked_bytes, marked_at = self._bytes_on_disk(), time.monotonic() + START_SECONDS
+        marked_bytes, waited_seconds = self._bytes_on_disk(), -START_SECONDS
+        looked_at = time.monotonic()
         while True:
             try:
                 line = said.get(timeout=LOOK_SECONDS)
             except queue.Empty:
                 line = {}
-            if line and marked_at > time.monotonic():
-                marked_at = time.monotonic()
+            if line:
+                waited_seconds = max(waited_seconds, 0.0)
             if line is None:
                 raise DownloadFailed(f"{self._wanted.url}: the fetching process died (exit code {process.wait()})")
             if "done" in line:
@@ -151,10 +152,12 @@ class _Attempt:
             self._message = line.get("message", self._message)
             self._progress(self.share, self._message)
             self.most_bytes = max(self.most_bytes, int(line.get("bytes", 0)), have := self._bytes_on_disk())
-            now = time.monotonic()
+            since, looked_at = time.monotonic() - looked_at, time.monotonic()
             if abs(have - marked_bytes) >= self._patience.least_bytes:
-                marked_bytes, marked_at = have, now
-            elif now - marked_at > self._patience.stalled_seconds:
+                marked_bytes, waited_seconds = have, 0.0
+            elif waits(process.pid):
+                waited_seconds += since
+            if waited_seconds > self._patience.stalled_seconds:
                 raise DownloadStalled(
                     f"{self._wanted.url} stalled: fewer than {self._patience.least_bytes} bytes came in"
                     f" {self._patience.stalled_seconds:g} s, {have} bytes are there"
@@ -167,6 +170,18 @@ class _Attempt:
             with suppress(FileNotFoundError):
                 total += each.stat().st_size
         return total
+
+
+def waits(pid: int) -> bool:
+    """Whether a process waits for something, such as the net, rather than computes or waits for a processor.
+
+    Looking for a video in a page takes seconds of a whole processor, and a worker may have a tenth of one.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:  # not Linux
+        return True
+    return stat.rpartition(")")[2].split()[0] != "R"
 
 
 def _read(process: "subprocess.Popen[str]", said: "queue.Queue[dict[str, Any] | None]") -> None:
