@@ -123,13 +123,15 @@ class Announcer:
         """An AnalysisJob was deleted."""
         self._gone(obj["metadata"]["uid"])
 
-    def listed(self, namespaces: tuple[str, ...]) -> None:
+    async def listed(self, namespaces: tuple[str, ...]) -> None:
         """Every job of these namespaces (all where empty) was seen: who is not among them was deleted meanwhile."""
-        if self._listed is None:
-            return
-        seen, self._listed = self._listed, None
-        for uid in self._ledger.write_now(lambda file: file.open_uids(namespaces)) - seen:
+        # What is seen for the first time while the ledger is asked may be in it already, so it is noted until then.
+        known = await self._ledger.read(lambda file: file.open_uids(namespaces))
+        seen, self._listed = self._listed or set(), None
+        for uid in known - seen:
             self._gone(uid)
+            if len(self._steps) >= TOGETHER:  # thousands, where a namespace was deleted: the Lease must not wait
+                await self._flush()
 
     def _gone(self, uid: str) -> None:
         self._forget(uid)
@@ -245,8 +247,7 @@ class Announcer:
         self._steps.append((step, finished))
         self._something.set()
         if len(self._steps) >= HELD_AT_MOST:
-            while self._steps:
-                self._flush_now()
+            self._flush_now()
 
     def _flush_now(self) -> None:
         steps = self._next_steps()

@@ -257,7 +257,7 @@ class Runtime:
         """Note until when everything was seen, and list all jobs now and then, for what a watch swallowed."""
         for each in jobs:
             await each.synced.wait()
-        self.announcer.listed(self.settings.namespaces)
+        await self.announcer.listed(self.settings.namespaces)
         relist_at = self._now() + self.settings.relist_seconds
         while True:
             if all(each.problem is None for each in self._reflectors):
