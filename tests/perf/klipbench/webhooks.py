@@ -77,23 +77,21 @@ def run(options: Options, build: Path) -> Result:
     names = [f"e{number}" for number in range(options.endpoints)]
     taking = Receivers(folder / "taking", None, **dict.fromkeys(names, "ok"))
     dead = Receivers(folder / "dead", None, **dict.fromkeys(names, "dead"))
+    running = cluster.up(control_plane_only=True)
+    idle, flowing, waiting = (_relay(folder, name, running) for name in ("idle", "flowing", "waiting"))
     try:
-        running = cluster.up(control_plane_only=True)
         asyncio.run(_install_crds(running))
         taking.listen()
-        idle = _relay(folder, "idle", running)
         _until_ready(idle)
         idle_bytes = usage(idle.pid).peak_memory_bytes
         idle.stop()
 
-        flowing = _relay(folder, "flowing", running)
         _fill(flowing.ledger, taking, options.deliveries)
         _until_ready(flowing)
         delivered, seconds = _until_delivered(flowing, options.deliveries)
         used = usage(flowing.pid)
         flowing.stop()
 
-        waiting = _relay(folder, "waiting", running)
         _fill(waiting.ledger, dead, options.pending)
         _until_ready(waiting)
         time.sleep(20)
@@ -103,6 +101,8 @@ def run(options: Options, build: Path) -> Result:
         return Result(options, delivered, seconds, used.cpu_seconds, idle_bytes, used.peak_memory_bytes, pending_bytes,
                       ledger_bytes)  # fmt: skip
     finally:
+        for each in (idle, flowing, waiting):
+            each.kill()
         taking.process.kill()
         cluster.down()
 
@@ -156,7 +156,7 @@ def _until_delivered(relay: Relay, count: int) -> tuple[int, float]:
         with closing(sqlite3.connect(relay.ledger)) as file:
             delivered, first, last = file.execute(query).fetchone()
         if delivered >= count or time.monotonic() > deadline:
-            return delivered, max(last - first, 0.001)
+            return delivered, max((last or 0.0) - (first or 0.0), 0.001)
 
 
 def write_json(result: Result, file: Path) -> None:
