@@ -78,12 +78,14 @@ def test_what_was_sealed_for_another_job_is_not_opened(
     reply = started(world, sealed, job_id=job_id).post(1).json()
     assert "sealed_params" not in reply
     assert said in reply["sealed_problem"]
+    assert reply["sealed_retryable"] is False
     assert reply["sealed_problem"].removeprefix("the sealed fields cannot be opened: ") in world.operator.said()
 
 
 def test_without_a_ring_a_worker_is_told_why_it_gets_nothing(world: World) -> None:
     reply = started(world, sealed_for(world.namespace)).post(1).json()
     assert "not set up" in reply["sealed_problem"]
+    assert reply["sealed_retryable"] is True
 
 
 def test_a_job_without_sealed_parameters_hears_nothing_of_them(world: World) -> None:

@@ -53,4 +53,6 @@ class ProgressReply(BaseModel):
     sealed_params: dict[str, str] | None = Field(default=None, repr=False)
     """Parameters that were sealed, opened, in the reply to the first post of an attempt and to those that ask."""
     sealed_problem: str | None = None
-    """Why they cannot be opened: the attempt had better fail for good."""
+    """Why they cannot be opened: the attempt had better fail."""
+    sealed_retryable: bool | None = None
+    """Whether they may open for a later attempt, since the key has only not arrived yet."""

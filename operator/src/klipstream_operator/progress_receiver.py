@@ -91,6 +91,7 @@ class ProgressReceiver:
             deadline=self.book.deadline(job, pod),
             sealed_params=opened.params,
             sealed_problem=opened.problem,
+            sealed_retryable=opened.retryable if opened.problem is not None else None,
         )
         return Reply(200, reply.model_dump(mode="json", exclude_none=True))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from klipstream_api import AnalysisJob
 from klipstream_operator.log_fields import job_fields
-from klipstream_sealing import BadFields, CannotOpen, RingFile, SealedFields
+from klipstream_sealing import BadFields, CannotOpen, KeyMissing, RingFile, SealedFields
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +16,8 @@ class Opened:
 
     params: dict[str, str] | None = field(default=None, repr=False)
     problem: str | None = None
+    retryable: bool = False
+    """Whether another attempt may find them openable: the key is not here yet."""
 
 
 def open_params(job: AnalysisJob, ring: RingFile | None) -> Opened:
@@ -27,10 +29,10 @@ def open_params(job: AnalysisJob, ring: RingFile | None) -> Opened:
         if job.spec.job_id is None:
             raise CannotOpen("the job has no spec.jobId, which they would be sealed for")
         if ring is None:
-            raise CannotOpen("sealing is not set up here: there is no key ring")
+            raise KeyMissing("sealing is not set up here: there is no key ring")
         fields = SealedFields.from_json(ring.open(sealed, job.metadata.namespace, job.spec.job_id))
     except (CannotOpen, BadFields) as error:
         log.warning("The sealed fields of %s/%s cannot be opened: %s", job.metadata.namespace, job.metadata.name, error,
                     extra=job_fields(job))  # fmt: skip
-        return Opened(problem=f"the sealed fields cannot be opened: {error}")
+        return Opened(problem=f"the sealed fields cannot be opened: {error}", retryable=isinstance(error, KeyMissing))
     return Opened(params=dict(fields.params))

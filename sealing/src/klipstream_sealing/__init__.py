@@ -4,7 +4,7 @@ What is sealed is bound to a namespace and a job id, so that it opens for no oth
 """
 
 from klipstream_sealing.fields import BadFields, SealedCallback, SealedFields
-from klipstream_sealing.hpke import CannotOpen, PublicKey, seal
+from klipstream_sealing.hpke import CannotOpen, KeyMissing, PublicKey, seal
 from klipstream_sealing.ring import BadRing, KeyRing
 from klipstream_sealing.ring_file import RingFile
 
@@ -12,6 +12,7 @@ __all__ = [
     "BadFields",
     "BadRing",
     "CannotOpen",
+    "KeyMissing",
     "KeyRing",
     "PublicKey",
     "RingFile",

@@ -23,6 +23,10 @@ class CannotOpen(Exception):
     """What was sealed does not open; the message says why and what to do, and nothing of what is in it."""
 
 
+class KeyMissing(CannotOpen):
+    """The key is not here, or not here yet: a rotation takes a minute to reach everybody."""
+
+
 @dataclass(frozen=True, slots=True)
 class PublicKey:
     """A published key. Its text is `klipstream-seal1:KEY-ID:BASE64`; the id follows from the key."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from klipstream_sealing.hpke import CannotOpen, PublicKey, decode, encode, named_key, open_with
+from klipstream_sealing.hpke import KeyMissing, PublicKey, decode, encode, named_key, open_with
 
 KEPT = 3
 """Keys that a rotation leaves: fields cannot be sealed again, so their jobs must end while their key is kept."""
@@ -55,12 +55,12 @@ class KeyRing:
         return self.keys[0].public
 
     def open(self, sealed: str, namespace: str, job_id: str) -> bytes:
-        """What was sealed for this namespace and job id. Raises CannotOpen."""
+        """What was sealed for this namespace and job id. Raises CannotOpen, of which KeyMissing is one."""
         wanted = named_key(sealed)
         for key in self.keys:
             if key.public.key_id == wanted:
                 return open_with(key.private, sealed, namespace, job_id)
-        raise CannotOpen(f"it was sealed with key {wanted}, which is not kept: seal it again with the published key")
+        raise KeyMissing(f"it was sealed with key {wanted}, which is not kept: seal it again with the published key")
 
     def to_json(self) -> str:
         """The ring as its Secret holds it."""

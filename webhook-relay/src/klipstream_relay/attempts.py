@@ -5,6 +5,9 @@ from typing import Protocol
 
 from klipstream_relay.deliveries import Delivery, State
 
+OF_THE_JOB = frozenset({"SealedRefused", "JobGone"})
+"""Reasons that concern a single job, and say nothing of the endpoint that others share with it."""
+
 
 class Result(Protocol):
     """What is needed of a sender's outcome."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from klipstream_api import FINAL_EVENTS
-from klipstream_relay.attempts import Result, RetryPolicy, Verdict, judge
+from klipstream_relay.attempts import OF_THE_JOB, Result, RetryPolicy, Verdict, judge
 from klipstream_relay.breaker import Breaker, BreakerPolicy
 from klipstream_relay.deliveries import Delivery, State
 from klipstream_relay.ledger import Ledger
@@ -278,7 +278,7 @@ class Dispatcher:
         answered = result.code is not None and result.code < 500 and result.code not in THROTTLES
         if result.delivered or answered:
             lane.breaker = before.succeeded()
-        elif result.retryable:
+        elif result.retryable and result.reason not in OF_THE_JOB:
             pause_seconds = min(result.retry_after_seconds or 0.0, self._retries.longest_delay_seconds)
             lane.breaker = before.failed(self._breakers, now, _jitter(), pause_seconds)
         down = lane.breaker.is_open

@@ -10,7 +10,7 @@ from klipstream_kube import ApiError, Client, NotFound, Resource, Unreachable
 from klipstream_netguard import Target, host_matches, parse_target
 from klipstream_relay.sender import Credentials, CredentialsRefused, Sendable
 from klipstream_relay.signing import BadSecret, parse_secrets
-from klipstream_sealing import BadFields, CannotOpen, RingFile, SealedFields
+from klipstream_sealing import BadFields, CannotOpen, KeyMissing, RingFile, SealedFields
 
 ANALYSIS_JOBS = Resource(names.GROUP, names.VERSION, "analysisjobs", "AnalysisJob")
 KEPT_AT_MOST = 1024
@@ -52,8 +52,10 @@ class SealedCallbacks:
             raise CredentialsRefused("SealedRefused", "the relay has no key ring to open what the job sealed")
         try:
             fields = SealedFields.from_json(self.ring.open(sealed.text, delivery.namespace, sealed.job_id))
+        except KeyMissing as error:
+            raise CredentialsRefused("SealedRefused", f"what the job sealed cannot be used yet: {error}") from None
         except (CannotOpen, BadFields) as error:
-            raise CredentialsRefused("SealedRefused", f"what the job sealed cannot be used: {error}") from None
+            raise _refused(f"what the job sealed cannot be used: {error}") from None
         return opened_for(fields, delivery.url)
 
     async def _read(self, delivery: Sendable) -> Ciphertext:
@@ -72,7 +74,7 @@ class SealedCallbacks:
         if job is None or job.uid != delivery.job_uid:
             raise CredentialsRefused("JobGone", "the job was deleted, and what it sealed with it", retryable=False)
         if job.spec.sealed is None or job.spec.job_id is None:
-            raise CredentialsRefused("SealedRefused", "the job has no spec.jobId, which it would be sealed for")
+            raise _refused("the job has no spec.jobId, which it would be sealed for")
         return Ciphertext(job.spec.sealed, job.spec.job_id)
 
 
@@ -88,12 +90,17 @@ def opened_for(fields: SealedFields, url: str) -> Credentials:
     if not isinstance(target, Target):
         raise CredentialsRefused("UrlRefused", target, retryable=False)
     if not any(host_matches(pattern, target.host) for pattern in callback.hosts):
-        raise CredentialsRefused("SealedRefused", f"what the job sealed is not meant for {target.host}")
+        raise _refused(f"what the job sealed is not meant for {target.host}")
     try:
         signing = parse_secrets(callback.signing_secret) if callback.signing_secret is not None else ()
     except BadSecret as error:
-        raise CredentialsRefused("SealedRefused", f"callback.signingSecret, sealed: {error}") from None
+        raise _refused(f"callback.signingSecret, sealed: {error}") from None
     token = callback.bearer_token
     if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
-        raise CredentialsRefused("SealedRefused", "callback.bearerToken, sealed, is no token: one word of ASCII")
+        raise _refused("callback.bearerToken, sealed, is no token: one word of ASCII")
     return Credentials(signing, token)
+
+
+def _refused(message: str) -> CredentialsRefused:
+    """For good: what a job sealed cannot be changed."""
+    return CredentialsRefused("SealedRefused", message, retryable=False)
