@@ -41,6 +41,7 @@ Extras = Callable[[], "dict[str, Any]"]
 
 
 OnStop = Callable[[AnalysisError], None]
+OnReply = Callable[["dict[str, Any]"], None]
 
 
 class Reporter:
@@ -50,7 +51,13 @@ class Reporter:
     Nothing here raises because of the network.
     """
 
-    def __init__(self, endpoint: Endpoint, extras: Extras = dict, on_stop: OnStop = lambda _: None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        extras: Extras = dict,
+        on_stop: OnStop = lambda _: None,
+        on_reply: OnReply = lambda _: None,
+    ) -> None:
         self.stop_reason: AnalysisError | None = None
         self.checkpoint_requested = False
         self.deadline: str | None = None
@@ -58,6 +65,7 @@ class Reporter:
         self._endpoint = endpoint
         self._extras = extras
         self._on_stop = on_stop
+        self._on_reply = on_reply
         self._pid = os.getpid()
         self._changed = threading.Condition()
         self._latest: Update | None = None
@@ -173,8 +181,10 @@ class Reporter:
             interval = float(reply.get("min_interval_seconds", self._interval_seconds))
             desired, deadline = reply.get("desired"), reply.get("deadline")
         except (ValueError, TypeError, AttributeError, RecursionError):
-            log.warning("the queue's reply was not understood: %s", _text(answer))
+            # It may hold what was sealed, so it is not shown.
+            log.warning("the queue's reply of %d bytes was not understood", len(answer.body))
             return
+        self._on_reply(reply)
         self._interval_seconds = min(most, max(least, interval))
         if isinstance(deadline, str):
             self.deadline = deadline

@@ -28,6 +28,7 @@ from klipstream_worker.estimate import Estimator
 from klipstream_worker.reporter import MESSAGE_CHARACTERS, Reporter, Update
 from klipstream_worker.resources import StageMeters
 from klipstream_worker.results_folder import ResultsNotWritten, safe_name, write_file
+from klipstream_worker.sealed import SealedParams
 from klipstream_worker.signals import SignalWatch
 from klipstream_worker.stage import Stage
 from klipstream_worker.termination import URL_CHARACTERS, Ending, FileWatch
@@ -59,10 +60,11 @@ class AnalysisTask:
         self._meters = StageMeters.here(container=not assignment.on_a_laptop)
         self._console = Console() if assignment.on_a_laptop else None
         self._signals = SignalWatch(self.cancel) if handle_signals else None
+        self._sealed = SealedParams()
         self._reporter: Reporter | None = None
         if assignment.progress_url is not None:
             endpoint = Endpoint(assignment.progress_url, assignment.token_file, assignment.ca_file)
-            self._reporter = Reporter(endpoint, self._extras, self._demand_stop)
+            self._reporter = Reporter(endpoint, self._extras, self._demand_stop, self._sealed.take)
         self._stop_reason: AnalysisError | None = None
         self._ending: Ending | None = None
         self._termination = FileWatch(assignment.termination_log)
@@ -113,6 +115,22 @@ class AnalysisTask:
     def params(self) -> Mapping[str, str]:
         """The job's own parameters."""
         return self.assignment.params
+
+    def sealed_params(self, timeout_seconds: float = 60.0) -> Mapping[str, str]:
+        """Parameters that were sealed for the worker alone; empty where there are none. Keep them out of logs.
+
+        They come with the queue's answer to a post, so this waits for one. Raises AnalysisError where they cannot be
+        opened, or where the queue does not say, and whatever `check` raises.
+        """
+        if self._reporter is None:
+            return {}
+        if not self._entered:
+            raise RuntimeError("use the task in a with statement: with AnalysisTask.from_environment() as task:")
+        self._sealed.ask()
+        with self._lock:
+            before = self._update
+        self._report(before.stage or "Starting", before.percentage, before.message)
+        return self._sealed.wait(timeout_seconds, self.check)
 
     @property
     def results_url(self) -> str | None:
@@ -203,6 +221,8 @@ class AnalysisTask:
             remaining_seconds = self._estimator.remaining_seconds(time.monotonic())
         if remaining_seconds is not None:
             extras["estimated_completion_seconds"] = round(min(remaining_seconds, 31_536_000.0), 1)
+        if self._sealed.asks():
+            extras["sealed"] = True
         if resources := self._meters.posted():
             extras["resources"] = resources
         return extras
