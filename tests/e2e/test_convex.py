@@ -199,6 +199,7 @@ END
 
 
 @pytest.mark.node
+@pytest.mark.sweep
 @pytest.mark.skipif(os.geteuid() != 0, reason="a whole node needs root")
 @pytest.mark.timeout(900)
 async def test_convex_shows_jobs_of_a_real_node_live_in_a_browser(tmp_path: Path) -> None:
