@@ -1,15 +1,14 @@
 """Moments that stand out: chat, loudness and mood together, under one test over the whole recording."""
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from klipstream_pipeline.chat import Chat, ChatMessage
-from klipstream_pipeline.damping import weights
+from klipstream_pipeline.chat import Chat
+from klipstream_pipeline.excerpts import Excerpts
 from klipstream_pipeline.explanation import describe, explain, why_nothing
-from klipstream_pipeline.feelings import EMOTIONS, feeling, feelings
+from klipstream_pipeline.feelings import EMOTIONS, feelings
 from klipstream_pipeline.findings import ChatLag, Evidence, Findings, Highlight, Mood, Signal, Significance, Timeline
 from klipstream_pipeline.lag import chat_lag
 from klipstream_pipeline.loudness import Loudness
@@ -39,7 +38,6 @@ COUNTS_P = 0.05
 """A signal below this is named among the reasons of a highlight; whether it is one is decided over all of them."""
 LONGEST_SIDE_SECONDS = 30
 LEAST_SIDE_SECONDS = 3
-EXAMPLES = 4
 SHORT_SECONDS = 60.0
 _WINDOWS = {
     Signal.CHAT: CHAT_WINDOW_SECONDS, Signal.CHAT_MOOD: CHAT_WINDOW_SECONDS,
@@ -92,7 +90,7 @@ def find_highlights(
     if speech is not None:
         courses[Signal.SPEECH] = speech
     places = _test(courses, seconds, false_share)
-    excerpts = _Excerpts(messages, transcript.segments, round(lag.seconds) if lag is not None else 0)
+    excerpts = Excerpts(messages, transcript.segments, round(lag.seconds) if lag is not None else 0)
     highlights = tuple(
         _highlight(places, courses, first, last, heard, excerpts) for first, last in runs(places.significant)
     )
@@ -153,39 +151,13 @@ def _test(courses: Mapping[Signal, Course], seconds: int, false_share: float) ->
     return _Places(signals, needed, p_values, selection, bound)
 
 
-@dataclass(frozen=True)
-class _Excerpts:
-    """What was written and said around a moment."""
-
-    messages: Sequence[ChatMessage]
-    segments: Sequence[Segment]
-    lag_seconds: int
-
-    def written(self, start: float, end: float) -> tuple[ChatMessage, ...]:
-        """A few different messages, those with the most feeling first chosen, in the order of time."""
-        first = bisect_left(self.messages, start + self.lag_seconds, key=lambda message: message.offset_seconds)
-        last = bisect_right(self.messages, end + self.lag_seconds, key=lambda message: message.offset_seconds)
-        there = self.messages[first:last]
-        counted = weights(there)
-        best = sorted(range(len(there)), key=lambda number: -counted[number] * feeling(there[number].text).intensity)
-        chosen: dict[str, int] = {}
-        for number in best:
-            if counted[number] > 0.0 and len(chosen) < EXAMPLES:
-                chosen.setdefault(there[number].text.strip().lower(), number)
-        return tuple(there[number] for number in sorted(chosen.values()))
-
-    def said(self, start: float, end: float) -> tuple[Segment, ...]:
-        there = [each for each in self.segments if each.end_seconds > start and each.start_seconds < end]
-        return tuple(there[:EXAMPLES])
-
-
 def _highlight(
     places: _Places,
     courses: Mapping[Signal, Course],
     first: int,
     last: int,
     heard: ChatSeries | None,
-    excerpts: _Excerpts,
+    excerpts: Excerpts,
 ) -> Highlight:
     strength = _strength(courses)
     low = max(0, first * PLACE_SECONDS - TOLERANCE_SECONDS)
@@ -196,7 +168,7 @@ def _highlight(
     evidence = []
     for signal in places.signals:
         course = courses[signal]
-        there = start + int(course.p_value[start:end].argmin())
+        there = low + int(course.p_value[low:high].argmin())
         value, usual, p_value = float(course.value[there]), float(course.usual[there]), float(p_values[signal])
         counts = p_value <= COUNTS_P
         unit = "valence" if course.valence_at(there) else _UNITS[signal]

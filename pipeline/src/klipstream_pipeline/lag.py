@@ -34,10 +34,11 @@ def chat_lag(chat: Array, sound: Array) -> ChatLag:
     blocks = range(UNRELATED_SECONDS, farthest - shifts, shifts // 2)
     if len(blocks) < LEAST_BLOCKS or not chat.any() or not sound.any():
         return ChatLag(DEFAULT_SECONDS, estimated=False, p_value=1.0)
-    fits = np.array([_fit(chat, sound, shift) for shift in range(shifts)])
-    far = {shift: _fit(chat, sound, shift) for block in blocks for shift in range(block, block + shifts)}
-    far |= {-shift: _fit(chat, sound, -shift) for shift in far}
-    unrelated = [max(far[sign * (block + shift)] for shift in range(shifts)) for block in blocks for sign in (1, -1)]
+    every = _fits(chat, sound)
+    fits = every[:shifts]
+    unrelated = [
+        every[[sign * (block + shift) for shift in range(shifts)]].max() for block in blocks for sign in (1, -1)
+    ]
     scale = max(1e-9, float(np.std(unrelated)) * math.sqrt(6.0) / math.pi)
     middle = float(np.mean(unrelated)) - _EULER * scale
     p_value = -math.expm1(-math.exp(-min(700.0, max(-700.0, (float(fits.max()) - middle) / scale))))
@@ -51,6 +52,8 @@ def _peaks(score: Array) -> Array:
     return peaks
 
 
-def _fit(chat: Array, sound: Array, shift: int) -> float:
-    """Sum of products with chat `shift` seconds earlier, the recording closed to a ring."""
-    return float(np.roll(chat, -shift) @ sound)
+def _fits(chat: Array, sound: Array) -> Array:
+    """For each shift the sum of products with chat that much earlier, the recording closed to a ring; by FFT."""
+    spectrum = np.fft.rfft(chat) * np.conj(np.fft.rfft(sound))
+    fits: Array = np.fft.irfft(spectrum, len(chat))
+    return fits

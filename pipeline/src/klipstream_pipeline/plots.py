@@ -29,7 +29,7 @@ def plot(name: str, title: str, description: str, curves: Sequence[Curve], axis:
          bands: Sequence[tuple[float, float]]) -> str:  # fmt: skip
     """A plot that fills its place's width. `bands` are highlights as shares of the whole time, 0 to 1."""
     shapes = [
-        f'<rect class="band" x="{WIDTH * start:.2f}" y="0" width="{max(1.5, WIDTH * (end - start)):.2f}" '
+        f'<rect class="band" x="{WIDTH * start:.2f}" y="0" width="{max(3.0, WIDTH * (end - start)):.2f}" '
         f'height="{HEIGHT:g}"/>'
         for start, end in bands
     ]

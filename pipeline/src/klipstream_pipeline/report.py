@@ -5,20 +5,12 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from klipstream_pipeline.explanation import odds
 from klipstream_pipeline.plots import Axis, Curve, clock, plot, times
+from klipstream_pipeline.report_cards import MOODS, SIGNALS, card, shown
 
 TABLE_ROWS = 120
 MOST_SEGMENTS = 3000
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-_MOODS = {
-    "joy": "laughter and joy", "hype": "excitement", "surprise": "surprise",
-    "sadness": "sadness", "anger": "anger", "fear": "fear",
-}  # fmt: skip
-_SIGNALS = {
-    "chat": "Messages in chat", "loudness": "Loudness",
-    "chat-mood": "Feeling in chat", "speech": "Feeling in what is said",
-}  # fmt: skip
 
 
 def render_report(result: Mapping[str, Any]) -> str:
@@ -33,13 +25,9 @@ def render_report(result: Mapping[str, Any]) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="referrer" content="no-referrer">'
-        f"<title>{_text(_headline(result))}</title><style>{style}</style></head>"
+        f"<title>{shown(_headline(result))}</title><style>{style}</style></head>"
         f"<body><main>{body}</main></body></html>\n"
     )
-
-
-def _text(value: object) -> str:
-    return escape(str(value), quote=True)
 
 
 def _headline(result: Mapping[str, Any]) -> str:
@@ -59,12 +47,12 @@ def _summary(result: Mapping[str, Any]) -> str:
         facts.append(f"{chat['messages']:,} chat messages by {chat['users']:,} people")
     segments = len(result["transcript"]["segments"])
     facts.append(f"{segments:,} sentences transcribed" if segments else "no transcript")
-    why = f'<p class="note">{_text(result["why_none"])}</p>' if result["why_none"] else ""
-    return f'<h1>{_text(_headline(result))}</h1><p class="facts">{_text(" · ".join(facts))}</p>{why}'
+    why = f'<p class="note">{shown(result["why_none"])}</p>' if result["why_none"] else ""
+    return f'<h1>{shown(_headline(result))}</h1><p class="facts">{shown(" · ".join(facts))}</p>{why}'
 
 
 def _notes(result: Mapping[str, Any]) -> str:
-    return "".join(f'<p class="note">{_text(note)}</p>' for note in result["notes"])
+    return "".join(f'<p class="note">{shown(note)}</p>' for note in result["notes"])
 
 
 def _plots(result: Mapping[str, Any]) -> str:
@@ -121,8 +109,8 @@ def _plots(result: Mapping[str, Any]) -> str:
 
 
 def _figure(name: str, said: str, drawn: str, duration: float, *, markup: bool = False) -> str:
-    said = said if markup else _text(said)
-    return f"<figure><figcaption>{_text(name)} <span>{said}</span></figcaption>{drawn}{times(duration)}</figure>"
+    said = said if markup else shown(said)
+    return f"<figure><figcaption>{shown(name)} <span>{said}</span></figcaption>{drawn}{times(duration)}</figure>"
 
 
 def _lag_seconds(result: Mapping[str, Any]) -> float:
@@ -141,70 +129,13 @@ def _round_up(value: float) -> float:
 def _highlights(result: Mapping[str, Any]) -> str:
     if not result["highlights"]:
         return ""
-    cards = "".join(_card(number, highlight) for number, highlight in enumerate(result["highlights"], 1))
+    cards = "".join(card(number, highlight) for number, highlight in enumerate(result["highlights"], 1))
     return f"<h2>The highlights</h2>{cards}"
-
-
-def _card(number: int, highlight: Mapping[str, Any]) -> str:
-    span = f"{clock(float(highlight['start_seconds']))} to {clock(float(highlight['end_seconds']))}"
-    mood = f'<span class="mood">{_text(_MOODS.get(highlight["mood"], ""))}</span>' if highlight["mood"] else ""
-    link = _link(highlight["watch_url"])
-    rows = "".join(_evidence(each) for each in highlight["evidence"])
-    return (
-        f'<article id="highlight-{number}" aria-labelledby="heading-{number}"><header>'
-        f'<h3 id="heading-{number}"><span class="number">{number}</span> {span}</h3>{mood}{link}</header>'
-        f"<p>{_text(highlight['explanation'])}</p>"
-        f'<div class="scroll"><table><caption>What was measured</caption><thead><tr><th scope="col">Signal</th>'
-        '<th scope="col" class="figure">Here</th><th scope="col" class="figure">Usual</th>'
-        f'<th scope="col" class="figure">By chance</th></tr></thead><tbody>{rows}</tbody></table></div>'
-        f'<div class="two">{_messages(highlight["messages"])}{_said(highlight["said"])}</div></article>'
-    )
-
-
-def _link(url: object) -> str:
-    """Only web addresses become links, whatever a result says."""
-    if not isinstance(url, str) or not url.startswith(("https://", "http://")):
-        return ""
-    return f'<a href="{_text(url)}" rel="noopener noreferrer">watch</a>'
-
-
-def _evidence(each: Mapping[str, Any]) -> str:
-    name = _SIGNALS.get(each["signal"], each["signal"])
-    mark = "" if each["counts"] else ' <span class="quiet">(too weak to count)</span>'
-    return (
-        f'<tr><th scope="row">{_text(name)}{mark}</th><td class="figure">{_amount(each["value"], each["unit"])}</td>'
-        f'<td class="figure">{_amount(each["usual"], each["unit"])}</td>'
-        f'<td class="figure">{_text(odds(float(each["p_value"])))}</td></tr>'
-    )
-
-
-def _amount(value: float, unit: str) -> str:
-    if unit == "messages/s":
-        return f"{value:.1f} a second"
-    if unit == "dBFS":
-        return f"{value:.0f} dB"
-    return f"{100 * value:+.0f} (bad −100, good +100)" if unit == "valence" else f"{100 * value:.0f} of 100"
-
-
-def _messages(messages: Sequence[Mapping[str, Any]]) -> str:
-    if not messages:
-        return ""
-    lines = "".join(
-        f"<li><strong>{_text(each['user'] or 'somebody')}</strong> {_text(each['text'])}</li>" for each in messages
-    )
-    return f'<div><p class="quiet">Written then, for example</p><ul class="lines">{lines}</ul></div>'
-
-
-def _said(segments: Sequence[Mapping[str, Any]]) -> str:
-    if not segments:
-        return ""
-    lines = "".join(f"<blockquote>{_text(each['text'])}</blockquote>" for each in segments)
-    return f'<div><p class="quiet">Said then</p>{lines}</div>'
 
 
 def _certainty(result: Mapping[str, Any]) -> str:
     significance, chat = result["significance"], result["chat"]
-    needed, signals = int(significance["needed"]), [_SIGNALS.get(each, each) for each in significance["signals"]]
+    needed, signals = int(significance["needed"]), [SIGNALS.get(each, each) for each in significance["signals"]]
     rule = (
         f"at least {needed} of them stood out at the same moment, because one alone may be music, applause or a raid"
         if needed > 1
@@ -226,7 +157,7 @@ def _certainty(result: Mapping[str, Any]) -> str:
             else f"Chat was taken to follow the picture by {lag['seconds']:g} s, the usual, because this recording "
             "does not show it clearly."
         )
-    return "<h2>How sure is this?</h2>" + "".join(f"<p>{_text(each)}</p>" for each in sentences)
+    return "<h2>How sure is this?</h2>" + "".join(f"<p>{shown(each)}</p>" for each in sentences)
 
 
 def _moods(result: Mapping[str, Any]) -> str:
@@ -236,7 +167,7 @@ def _moods(result: Mapping[str, Any]) -> str:
         if mood is None:
             continue
         rows = "".join(
-            f'<tr><th scope="row">{_text(_MOODS.get(emotion, emotion))}</th><td class="figure">{100 * share:.1f}</td>'
+            f'<tr><th scope="row">{shown(MOODS.get(emotion, emotion))}</th><td class="figure">{100 * share:.1f}</td>'
             f'<td style="width:50%"><span class="bar" style="width:{min(100.0, 300 * share):.1f}%"></span></td></tr>'
             for emotion, share in mood["emotions"].items()
         )
@@ -298,13 +229,13 @@ def _transcript(result: Mapping[str, Any]) -> str:
         else ""
     )
     rows = "".join(
-        f'<tr><th scope="row">{clock(float(each["start_seconds"]))}</th><td>{_text(each["text"])}</td></tr>'
+        f'<tr><th scope="row">{clock(float(each["start_seconds"]))}</th><td>{shown(each["text"])}</td></tr>'
         for each in segments[:MOST_SEGMENTS]
     )
     more = len(segments) - MOST_SEGMENTS
     rest = f"<p>{more:,} more are in result.json.</p>" if more > 0 else ""
     return (
-        f"<details><summary>What was said ({len(segments):,} sentences, by {_text(transcript['engine'])})</summary>"
+        f"<details><summary>What was said ({len(segments):,} sentences, by {shown(transcript['engine'])})</summary>"
         f'{weak}<div class="long"><table><thead><tr><th scope="col">At</th><th scope="col">Words</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>{rest}</details>"
     )
@@ -314,6 +245,6 @@ def _about(result: Mapping[str, Any]) -> str:
     software = ", ".join(f"{name} {number}" for name, number in result["software"].items())
     return (
         '<h2>About this report</h2><p class="quiet">'
-        f"Job {_text(result['job_id'])}, attempt {_text(result['attempt'])}. "
-        f"Made with {_text(software)}. Valence and emotions are those of English words and emotes.</p>"
+        f"Job {shown(result['job_id'])}, attempt {shown(result['attempt'])}. "
+        f"Made with {shown(software)}. Valence and emotions are those of English words and emotes.</p>"
     )

@@ -33,6 +33,18 @@ def say(text: str, voice: str, words_per_minute: int, pitch: int) -> NDArray[np.
     return sound
 
 
+def can_speak() -> bool:
+    """Whether espeak-ng is there or can be installed: as root, with apt-get."""
+    return shutil.which("espeak-ng") is not None or (shutil.which("apt-get") is not None and os.geteuid() == 0)
+
+
+def _install() -> None:
+    """Get the package; processes that want it at once wait for each other."""
+    apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+    for arguments in (["update"], ["install", "-y", "--no-install-recommends", "espeak-ng"]):
+        subprocess.run([*apt, *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def _cache() -> Path:
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "klipstream" / "speech"
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,8 +52,10 @@ def _cache() -> Path:
 
 
 def _speak(text: str, voice: str, words_per_minute: int, pitch: int) -> NDArray[np.float32]:
-    if shutil.which("espeak-ng") is None:
+    if not can_speak():
         raise NoSpeech("espeak-ng is needed to make recordings with speech: apt-get install espeak-ng")
+    if shutil.which("espeak-ng") is None:
+        _install()
     command = ["espeak-ng", "-v", voice, "-s", str(words_per_minute), "-p", str(pitch), "--stdout", text]
     wave = subprocess.run(command, check=True, capture_output=True).stdout
     # A RIFF header of 44 bytes (its length fields are not set on a pipe), then 16-bit mono.

@@ -2,7 +2,6 @@
 
 import ast
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,12 @@ from kliprecordings.judgement import Judgement, judge
 from kliprecordings.recording import CHAT_KINDS, make_recording, write_recording
 from kliprecordings.script import Moment, write_script
 from kliprecordings.soundtrack import Said
+from kliprecordings.speech import can_speak
 from kliprecordings.words import misheard, word_error_rate
 from klipstream_pipeline.chat import read_chat
 from klipstream_pipeline.loudness import measure_loudness
 
-speaking = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
+speaking = pytest.mark.skipif(not can_speak(), reason="espeak-ng is not installed, and only root can install it")
 
 
 @pytest.mark.parametrize(
