@@ -128,16 +128,18 @@ class LogProgress:
             both.create_task(self._tell(followed))
             failures = 0
             while True:
+                before = followed.latest
                 async with self._places:
-                    went_on = await self._read(followed)
+                    took_seconds, read_bytes = await self._read(followed)
+                # A container that has ended gives its last lines again and again: it is asked more and more rarely.
+                went_on = took_seconds > BURST_SECONDS or followed.latest != before
                 failures = 0 if went_on else failures + 1
-                await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+                # What was too fast waits until it is not, on the average.
+                too_fast_seconds = read_bytes / BYTES_PER_SECOND - took_seconds
+                await asyncio.sleep(max(too_fast_seconds, RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]))
 
-    async def _read(self, followed: _Followed) -> bool:
-        """Read on for a turn, or to the end of the stream; False where that was short and told nothing new, so that it
-        is left alone for longer and longer: a container that has ended gives its last lines again and again.
-        """
-        before = followed.latest
+    async def _read(self, followed: _Followed) -> tuple[float, int]:
+        """Read on for a turn, or to the end of the stream; the seconds that it took, and the bytes that were read."""
         loop = asyncio.get_running_loop()
         began, read, lines = loop.time(), 0, ProgressLines()
         since = followed.read_until - SECONDS_READ_AGAIN if followed.read_until is not None else None
@@ -159,14 +161,12 @@ class LogProgress:
                         followed.read_until = None
                         break
         except TimeoutError:
-            return True
+            pass  # its turn is over
         except (ApiError, Unreachable) as error:
             self._failed(followed, error)
         finally:
             self._open.discard(limit)
-        # Whatever was too fast waits until it is not, on the average.
-        await asyncio.sleep(max(0.0, read / BYTES_PER_SECOND - (loop.time() - began)))
-        return loop.time() - began > BURST_SECONDS or followed.latest != before
+        return loop.time() - began, read
 
     async def _tell(self, followed: _Followed) -> None:
         """Give the newest progress to the book, no more often than workers are asked to post."""

@@ -63,6 +63,15 @@ def test_a_torn_file_is_passed_over(make_task: MakeTask, tmp_path: Path) -> None
     assert make_task(attempt=3).checkpoint is None
 
 
+def test_the_checkpoint_is_the_last_attempts_whatever_is_saved_meanwhile(make_task: MakeTask) -> None:
+    with make_task() as task:
+        task.save_checkpoint("first")
+        assert task.checkpoint is None
+    with make_task(attempt=2) as task:
+        task.save_checkpoint("second")
+        assert task.checkpoint == "first"
+
+
 def test_a_folder_that_cannot_be_written_costs_only_large_values(
     queue: Queue, make_task: MakeTask, tmp_path: Path
 ) -> None:

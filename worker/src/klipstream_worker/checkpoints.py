@@ -28,12 +28,11 @@ class Checkpoints:
     def __init__(self, folder: Path | None, attempt: int, posted: str | None) -> None:
         self.folder = folder
         self._attempt = attempt
-        self._posted = posted
+        self.found = self._find(posted)
+        """The value that the last attempt saved; None where none did."""
 
-    def load(self) -> Any:
-        """The value that the last attempt saved; None where none did.
-
-        The folder's is believed first: it is written before the post. One that cannot be read is passed over, and so
+    def _find(self, posted: str | None) -> Any:
+        """The folder's is believed first: it is written before the post. One that cannot be read is passed over, and so
         is what an attempt wrote that came after this one. A posted value that is no JSON is returned as it is.
         """
         for path in self._files():
@@ -41,12 +40,12 @@ class Checkpoints:
                 return json.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 log.warning("the checkpoint %s cannot be read: %s", path, error)
-        if self._posted is None:
+        if posted is None:
             return None
         try:
-            return json.loads(self._posted)
+            return json.loads(posted)
         except ValueError:
-            return self._posted
+            return posted
 
     def save(self, value: Any) -> str | None:
         """Save a JSON value; what is to be posted of it, None where it is too long for that.
@@ -73,7 +72,12 @@ class Checkpoints:
 
     def _files(self) -> list[Path]:
         """Of this attempt (which may have been interrupted) and of earlier ones, the last first."""
-        if self.folder is None or not self.folder.is_dir():
+        try:
+            paths = list(self.folder.iterdir()) if self.folder is not None else []
+        except FileNotFoundError:
             return []
-        found = [(int(match[1]), path) for path in self.folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+        except OSError as error:
+            log.warning("checkpoints cannot be looked for: %s", error)
+            return []
+        found = [(int(match[1]), path) for path in paths if (match := _NAME.fullmatch(path.name))]
         return [path for attempt, path in sorted(found, reverse=True) if attempt <= self._attempt]

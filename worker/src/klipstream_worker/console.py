@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import TextIO
@@ -25,4 +26,5 @@ class Console:
         self._stage, self._printed_at = stage, now
         left = f" (about {remaining_seconds:.0f} s left)" if remaining_seconds is not None else ""
         said = f": {message}" if message else ""
-        print(f"[{percentage:5.1f} %] {stage}{said}{left}", file=self._out or sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError):  # nobody may be there to read it
+            print(f"[{percentage:5.1f} %] {stage}{said}{left}", file=self._out or sys.stderr, flush=True)

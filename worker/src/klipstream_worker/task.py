@@ -217,13 +217,14 @@ class AnalysisTask:
     @property
     def checkpoint(self) -> Any:
         """What the last attempt saved; None where there was none, or it saved nothing."""
-        return self._checkpoints.load()
+        return self._checkpoints.found
 
     @property
     def checkpoint_folder(self) -> Path | None:
         """A folder that outlives the attempt, for checkpoints that are files; None where results go to a bucket.
 
         Other attempts of the job use it as well: name what you write by what it is, and replace whole files.
+        Raises OSError where it cannot be made.
         """
         folder = self._checkpoints.folder
         if folder is not None:

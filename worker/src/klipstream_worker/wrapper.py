@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -63,8 +64,9 @@ def _read(output: BinaryIO, task: AnalysisTask) -> None:
     """Pass the output on as it comes; lines that are too long to be progress are not kept."""
     line = b""
     while chunk := os.read(output.fileno(), READ_BYTES):
-        sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
+        with contextlib.suppress(OSError, ValueError):  # the program must not wait for a pipe that nobody reads
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
         *whole, rest = (line + chunk).split(b"\n")
         for each in whole:
             if (told := read_progress_line(each.rstrip(b"\r"))) is not None:
