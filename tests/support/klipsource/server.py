@@ -99,14 +99,14 @@ def breaking(body: bytes, part: int) -> Answer:
 
 
 def trickling(body: bytes, first: int, seconds: float) -> Answer:
-    """After `first` bytes one byte every so many seconds, for ten minutes."""
+    """After the `first` bytes of the body one byte every so many seconds, for ten minutes."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         start = _start(handler)
         _head(handler, body, start, "video/mp4", 200)
-        handler.wfile.write(body[start : start + first])
+        handler.wfile.write(body[start:first])
         for number in range(round(600 / seconds)):
-            handler.wfile.write(body[start + first + number :][:1])
+            handler.wfile.write(body[max(start, first) + number :][:1])
             handler.wfile.flush()
             time.sleep(seconds)
 
