@@ -16,6 +16,7 @@ from klipstream_worker import AnalysisTask, Assignment
 
 PATIENCE = Patience(stalled_seconds=60.0, tries_without_progress=2, wait_seconds=0.1)
 LIMITS = Limits(allowed="127.0.0.1/32", patience=PATIENCE)
+STAGES = ("Downloading", "Transcribing", "Analyzing", "Finding Highlights", "Completed")
 CHAT = json.dumps(
     [{"offset": 5 + n / 10, "user": f"u{n % 7}", "text": "wow that was great"} for n in range(40)]
 ).encode()
@@ -71,10 +72,10 @@ def test_an_analysis_leaves_its_results_and_reports_rising_progress(
     percentages = [post.body["percentage"] for post in queue.posts]
     assert percentages == sorted(percentages)
     assert percentages[-1] == 100.0
-    stages = [post.body["stage"] for post in queue.posts]
-    assert list(dict.fromkeys(stages)) == [
-        "Downloading", "Transcribing", "Analyzing", "Finding Highlights", "Completed"
-    ]  # fmt: skip
+    stages = list(dict.fromkeys(post.body["stage"] for post in queue.posts))
+    # Posts are spaced, so a stage that is over in no time is not told.
+    assert stages == [stage for stage in STAGES if stage in stages]
+    assert (stages[0], stages[-1]) == ("Downloading", "Completed")
 
 
 def test_the_engine_and_why_it_was_taken_are_told_everywhere(

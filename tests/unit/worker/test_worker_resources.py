@@ -145,18 +145,20 @@ def test_the_process_and_its_children_are_measured_without_a_cgroup() -> None:
 
 
 def test_a_short_peak_between_two_looks_is_seen_by_the_high_water_mark() -> None:
-    """In a process of its own, whose high-water mark is not raised yet."""
+    """In a process of its own, whose high-water mark is not raised yet, though that of what started it is."""
+    large = b"x" * (400 * 2**20)
     program = """
 from klipstream_worker.resources import ProcessMeter, StageMeters
 meters = StageMeters(ProcessMeter())
 meters.switch("Before"); meters.switch("Peak")
-block = bytearray(200 * 2**20); del block
+block = b"x" * (200 * 2**20); del block
 meters.switch("After"); meters.end()
 print(*(meters.stages[name].peak_memory_bytes // 2**20 for name in ("Before", "Peak", "After")))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment()
     )
+    del large
     before, peak, after = (int(each) for each in done.stdout.split())
     assert peak > before + 150
     assert after < peak - 100, "a peak counts for its own stage"

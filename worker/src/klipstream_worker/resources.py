@@ -111,6 +111,17 @@ def _value(file: Path, key: str) -> int:
     return 0
 
 
+def _own_peak_bytes() -> int:
+    """The most that this process ever had in memory; `ru_maxrss` would count what had forked it as well."""
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIBIBYTE
+
+
 @dataclass
 class StageUse:
     """What a stage has taken so far."""
@@ -165,7 +176,7 @@ class StageMeters:
         """Attribute what was used since the last look."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             cpu_seconds, memory_bytes = self.meter.cpu_seconds(), self.meter.memory_bytes()
-            own_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIBIBYTE
+            own_peak = _own_peak_bytes()
             if own_peak > self._own_peak > 0:
                 memory_bytes = min(max(memory_bytes, own_peak), max(memory_bytes, self.meter.peak_bytes()))
             used, self._cpu_at = max(0.0, cpu_seconds - self._cpu_at), cpu_seconds
