@@ -1,5 +1,6 @@
 """Speech by espeak-ng, kept in a cache of this machine, since the same sentences are said in many recordings."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -39,10 +40,14 @@ def can_speak() -> bool:
 
 
 def _install() -> None:
-    """Get the package; processes that want it at once wait for each other."""
-    apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
-    for arguments in (["update"], ["install", "-y", "--no-install-recommends", "espeak-ng"]):
-        subprocess.run([*apt, *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """Get the package; processes that want it at once wait for each other, since apt-get's update does not."""
+    with (_cache() / "install.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if shutil.which("espeak-ng") is not None:
+            return
+        apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+        for arguments in (["update"], ["install", "-y", "--no-install-recommends", "espeak-ng"]):
+            subprocess.run([*apt, *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _cache() -> Path:
