@@ -134,9 +134,11 @@ e2e: cluster-binaries $(TEST_PACKAGES) ## End-to-end suites on the real node: ma
 	$(BIN)/pytest -q -s $(KIND_TESTS) tests/e2e $(if $(SUITE),-k $(SUITE))
 
 .PHONY: e2e-convex-live
-e2e-convex-live: cluster-binaries $(TEST_PACKAGES) ## The Convex cases against a real deployment: CONVEX_URL=… CONVEX_DEPLOY_KEY=…
+e2e-convex-live: cluster-binaries $(TEST_PACKAGES) ## The Convex cases on a real deployment: CONVEX_URL, CONVEX_DEPLOY_KEY, both secrets
 	@test -n "$(CONVEX_URL)" || { echo "Say which deployment: make e2e-convex-live CONVEX_URL=https://….convex.cloud" >&2; exit 2; }
-	CONVEX_URL=$(CONVEX_URL) $(BIN)/pytest -q -s tests/integration/convex
+	@for name in CONVEX_DEPLOY_KEY KLIPSTREAM_RELAY_SECRET KLIPSTREAM_APP_SECRET; do \
+	  test -n "$${!name}" || { echo "Set $$name to what the deployment has: see docs/convex.md" >&2; exit 2; }; done
+	CONVEX_URL=$(CONVEX_URL) $(BIN)/pytest -q tests/integration/convex/test_convex_sync.py
 
 .PHONY: simulate
 simulate: venv ## Seeded simulations: make simulate [RUNS=10000], or one: SEED=n [ABOUT=job-3] [SHRINK=1]

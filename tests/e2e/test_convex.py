@@ -134,7 +134,7 @@ async def _submitted(convex: ConvexTestServer, number: int) -> int:
     submission = {"videoUrl": f"https://example.com/{number}", "queue": "default"}
     while True:
         with contextlib.suppress(Exception):
-            await convex.submit(key=f"key-{number}", **submission)
+            await convex.submit(CLUSTER, key=f"key-{number}", **submission)
             return 1
         await asyncio.sleep(0.1)
 

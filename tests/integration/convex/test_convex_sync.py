@@ -10,7 +10,7 @@ import pytest
 
 from klipconvex.compare import RESOURCES, differences
 from klipconvex.server import APP_SECRET, SECRET, CallFailed, ConvexTestServer
-from klipstream_convex.deployment import Deployment, Refused
+from klipstream_convex.deployment import Away, Deployment, Refused
 from klipstream_convex.restore import restore
 from klipstream_kube import Client
 
@@ -168,8 +168,8 @@ async def test_a_wrong_secret_is_a_problem_that_says_what_to_do(convex, client: 
             await deployment.mutation("queue:upsertJobs", cluster=namespace)
         with pytest.raises(Refused, match="not deployed"):
             await deployment.mutation("queue:nothing", cluster=namespace)
-    async with Deployment(convex.site_url, secret=SECRET) as elsewhere:
-        with pytest.raises(Exception, match=r"is it a Convex deployment|404"):
+    async with Deployment(f"{convex.url}/elsewhere", secret=SECRET) as elsewhere:
+        with pytest.raises(Away, match=r"is it a Convex deployment|NotFound|404"):
             await elsewhere.mutation("queue:upsertJobs", cluster=namespace)
 
 
@@ -210,7 +210,9 @@ async def test_a_video_queued_in_convex_becomes_one_job_whatever_is_lost_on_the_
         ids = []
         while len(ids) < 5:
             try:
-                ids.append(await convex.submit(videoUrl="https://example.com/v", priority="HIGH", videoId="v"))
+                ids.append(
+                    await convex.submit(namespace, videoUrl="https://example.com/v", priority="HIGH", videoId="v")
+                )
             except Exception:  # the answer was lost: an app would ask again with its key
                 continue
         await convex.faults()
@@ -231,7 +233,7 @@ async def test_a_video_queued_in_convex_becomes_one_job_whatever_is_lost_on_the_
 async def test_cancel_priority_and_retry_reach_the_cluster_in_order(convex, client: Client, namespace: str) -> None:
     async with side(convex, client, namespace) as running:
         await running.swept()
-        job_id = await convex.submit(videoUrl="https://example.com/v")
+        job_id = await convex.submit(namespace, videoUrl="https://example.com/v")
         await convex.call("mutation", "queue:setPriority", appSecret=APP_SECRET, jobId=job_id, priority="URGENT")
         await convex.call("mutation", "queue:cancel", appSecret=APP_SECRET, jobId=job_id)
 
@@ -260,7 +262,7 @@ async def _failed(convex: ConvexTestServer, uid: str) -> bool:
 async def test_what_the_cluster_refuses_is_told_to_the_one_who_asked(convex, client: Client, namespace: str) -> None:
     async with side(convex, client, namespace) as running:
         await running.swept()
-        job_id = await convex.submit(videoUrl="https://example.com/v", queue="Not A Name")
+        job_id = await convex.submit(namespace, videoUrl="https://example.com/v", queue="Not A Name")
 
         async def refused() -> bool:
             return bool((await convex.call("query", "queue:job", jobId=job_id))["status"] == "rejected")

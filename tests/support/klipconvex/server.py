@@ -14,11 +14,17 @@ from typing import Any
 import aiohttp
 
 ROOT = Path(__file__).parents[3]
-SECRET = "the-relay-secret-of-these-tests-0123456789"
-APP_SECRET = "the-app-secret-of-these-tests-0123456789ab"
-ADMIN_KEY = "test|admin"
+SECRET = os.environ.get("KLIPSTREAM_RELAY_SECRET", "the-relay-secret-of-these-tests-0123456789")
+APP_SECRET = os.environ.get("KLIPSTREAM_APP_SECRET", "the-app-secret-of-these-tests-0123456789ab")
+ADMIN_KEY = os.environ.get("CONVEX_DEPLOY_KEY", "test|admin")
+LIVE_URL = os.environ.get("CONVEX_URL", "")
+"""A real deployment to be tried instead of the convex-test server: `make e2e-convex-live`."""
 READY_SECONDS = 120.0
 Row = dict[str, Any]
+
+
+class NotHere(Exception):
+    """A real deployment does not fail on demand."""
 
 
 class CallFailed(AssertionError):
@@ -41,10 +47,12 @@ class ConvexTestServer:
         """Call a function, also an internal one, with the deploy key."""
         return await self._call(kind, function, args, {"Authorization": f"Convex {ADMIN_KEY}"})
 
-    async def submit(self, key: str | None = None, **submission: Any) -> str:
+    async def submit(self, cluster: str, key: str | None = None, **submission: Any) -> str:
         """Queue a video as the app's own server does; the job's id. The same key is the same submission."""
         more = {} if key is None else {"key": key}
-        answer = await self.call("mutation", "queue:submit", appSecret=APP_SECRET, submission=submission, **more)
+        answer = await self.call(
+            "mutation", "queue:submit", appSecret=APP_SECRET, cluster=cluster, submission=submission, **more
+        )
         return str(answer["jobId"])
 
     async def rows(self, cluster: str, kind: str = "job") -> dict[str, Row]:
@@ -58,7 +66,9 @@ class ConvexTestServer:
         return found
 
     async def faults(self, **faults: float | bool) -> None:
-        """Make trouble from now on, and no other."""
+        """Make trouble from now on, and no other. Raises NotHere."""
+        if LIVE_URL:
+            raise NotHere(f"{LIVE_URL} does not fail on demand")
         async with self._session.post(f"{self.url}/_test/faults", json=faults) as response:
             response.raise_for_status()
 
@@ -81,7 +91,11 @@ class ConvexTestServer:
 async def functions_served(
     log: Path, *, port: int = 0, seed: int = 1, **environment: str
 ) -> AsyncIterator[ConvexTestServer]:
-    """Our functions, served on loopback; the process ends with the block."""
+    """Our functions, served on loopback; the process ends with the block. With LIVE_URL the deployment there."""
+    if LIVE_URL:
+        async with aiohttp.ClientSession() as session:
+            yield ConvexTestServer(LIVE_URL, LIVE_URL.replace(".convex.cloud", ".convex.site"), session)
+        return
     known = {"KLIPSTREAM_RELAY_SECRET": SECRET, "KLIPSTREAM_APP_SECRET": APP_SECRET, "CONVEX_TEST_ADMIN_KEY": ADMIN_KEY}
     found = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}  # node is beside this Python
     command = [str(ROOT / "node_modules/.bin/tsx"), "tests/convex-test-server/main.ts"]
