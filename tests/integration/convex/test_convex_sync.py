@@ -1,9 +1,12 @@
 """The Convex side against a real API server and a convex-test server: rows equal the cluster, whatever happens."""
 
 import asyncio
+import os
 import random
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -317,6 +320,35 @@ async def test_a_restore_makes_unfinished_jobs_anew_in_order_once_and_no_finishe
     versions = [int(restored[name]["metadata"]["resourceVersion"]) for name in ("first", "second", "third")]
     assert versions == sorted(versions)
     assert restored["first"]["spec"]["queueName"] == "default"
+
+
+async def test_the_restore_command_says_what_it_did_and_what_to_set(
+    convex, client: Client, namespace: str, control_plane, tmp_path: Path
+) -> None:
+    async with side(convex, client, namespace) as running:
+        await running.swept()
+        await client.create(JOBS, job("lost"), namespace)
+        await until(lambda: equal(convex, client, namespace), "shown")
+    await client.delete(JOBS, "lost", namespace)
+    (tmp_path / "secret").write_text(SECRET)
+    known = {"KUBECONFIG": str(control_plane.kubeconfig), "KLIPSTREAM_CONVEX_CLUSTER": namespace}
+    where = {"KLIPSTREAM_CONVEX_URL": convex.url, "KLIPSTREAM_CONVEX_SECRET_FILE": str(tmp_path / "secret")}
+
+    async def command(environment: dict[str, str], *arguments: str) -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "klipstream_relay", "restore-from-convex", *arguments,
+            env=os.environ | known | environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        said, _ = await process.communicate()
+        return process.returncode, said.decode()
+
+    assert await command(where, "--dry-run") == (
+        0, f"would be created: {namespace}/lost\n1 created, 0 there already, 0 failed\n"
+    )  # fmt: skip
+    assert await command(where) == (0, f"created: {namespace}/lost\n1 created, 0 there already, 0 failed\n")
+    assert await command(where) == (0, "0 created, 1 there already, 0 failed\n")
+    code, said = await command({})
+    assert (code, "KLIPSTREAM_CONVEX_URL" in said) == (2, True)
 
 
 def _now() -> str:
