@@ -17,7 +17,6 @@ class Access:
 
     keys: KeyFolder
     tokens: Tokens | None
-    anonymous_submit: bool
 
     async def principal(self, authorization: str) -> Principal | None:
         """Whom an Authorization header belongs to; None where it is not valid. Raises ApiError and Unreachable."""

@@ -120,9 +120,7 @@ class Forecasts:
         return self._plans[name]
 
 
-def _slots_left(
-    queue: AnalysisQueue, jobs: Mapping[str, AnalysisJob], share: float, now: datetime
-) -> Iterable[float]:
+def _slots_left(queue: AnalysisQueue, jobs: Mapping[str, AnalysisJob], share: float, now: datetime) -> Iterable[float]:
     for entry in queue.status.admitted:
         job = jobs.get(entry.uid)
         yield 0.0 if job is None else _left(job, queue, share, now)

@@ -55,7 +55,9 @@ class Front:
 
     def application(self, routes: Sequence[Route]) -> web.Application:
         """The aiohttp application of some routes."""
-        app = web.Application(client_max_size=self.settings.body_bytes, middlewares=[self._cross_origin, self._unrouted])
+        app = web.Application(
+            client_max_size=self.settings.body_bytes, middlewares=[self._cross_origin, self._unrouted]
+        )
         for route in routes:
             app.router.add_route(route.method, route.path, self._serving(route))
         return app
@@ -140,13 +142,16 @@ class Front:
                 raise Refused(problem, f"No {name.replace('_', ' ')} looks like that.")
         headers = {}
         for name, parameter in route.headers.items():
-            value = request.headers.get(name)
-            if value is None:
+            sent = request.headers.get(name)
+            if sent is None:
                 continue
-            if len(value) > parameter.longest or not re.fullmatch(parameter.pattern[1:-1], value):
-                error = FieldError(field=f"header.{name}", message=f"must match {parameter.pattern}, and have at most {parameter.longest} characters")
+            if len(sent) > parameter.longest or not re.fullmatch(parameter.pattern[1:-1], sent):
+                error = FieldError(
+                    field=f"header.{name}",
+                    message=f"must match {parameter.pattern}, and have at most {parameter.longest} characters",
+                )
                 raise Refused(Problem.INVALID, error.message, errors=(error,))
-            headers[name] = value
+            headers[name] = sent
         query = _query(route, request)
         body = await _body(route, request)
         return Call(call.principal, call.request_id, call.address, call.path, query, body, headers)
@@ -162,7 +167,7 @@ class Front:
             allowed = ", ".join(sorted(error.allowed_methods))
             refused = Refused(Problem.METHOD_NOT_ALLOWED, f"This path knows {allowed}.", {"Allow": allowed})
         except web.HTTPNotFound:
-            refused = Refused(Problem.NOT_FOUND, "There is nothing at this path: /api/v1/openapi.json describes the API.")
+            refused = Refused(Problem.NOT_FOUND, "There is nothing here: /api/v1/openapi.json describes the API.")
         except web.HTTPRequestEntityTooLarge:
             refused = _too_large(self.settings.body_bytes)
         request_id = uuid.uuid4().hex

@@ -47,7 +47,7 @@ class JobOperations:
         """Take a video into the queue. The answer comes once the job is stored in the cluster, with its position and
         when it will start. With an `Idempotency-Key` the same submission can be sent again without a second job: the
         first one is answered, for as long as it is kept."""
-        job, repeated = await self._submit(call.principal, call.body, call.headers.get(IDEMPOTENCY_KEY))
+        job, repeated = await self._submit(call, call.body, call.headers.get(IDEMPOTENCY_KEY))
         answer = self.views.submitted(job)
         headers = {"Location": answer.links.self}
         return Answer(answer, 202, headers | ({"Idempotency-Replayed": "true"} if repeated else {}))
@@ -65,18 +65,18 @@ class JobOperations:
 
     async def _batch_item(self, call: Call, each: Submission, key: str | None) -> BatchItem:
         try:
-            job, _ = await self._submit(call.principal, each, key)
+            job, _ = await self._submit(call, each, key)
         except Refused as refused:
             return BatchItem(job=None, problem=refused.body(call.request_id))
         except (ApiError, Unreachable) as error:
             return BatchItem(job=None, problem=refusal(error).body(call.request_id))
         return BatchItem(job=self.views.submitted(job), problem=None)
 
-    async def _submit(self, principal: Principal, sent: Submission, key: str | None) -> tuple[AnalysisJob, bool]:
+    async def _submit(self, call: Call, sent: Submission, key: str | None) -> tuple[AnalysisJob, bool]:
         """The job, and whether it was there already."""
         submissions.check(sent, self.rules)
         job_id = submissions.new_job_id()
-        name = submissions.object_name(principal, key, job_id)
+        name = submissions.object_name(call.principal, call.address, key, job_id)
         queue = sent.queue or ""
         try:
             waiting = waiting_by_queue(self.cache)
@@ -87,7 +87,7 @@ class JobOperations:
             if key is not None and (known := await self._repeated(name, sent)) is not None:
                 return known, True
             raise
-        body = submissions.manifest(sent, principal, name, job_id, self.sealer)
+        body = submissions.manifest(sent, call.principal, name, job_id, self.sealer)
         self._on_their_way[queue] += 1
         try:
             return await self.cluster.create_job(body), False
@@ -121,7 +121,7 @@ class JobOperations:
         """A job with its attempts, and why it waits."""
         return Answer(self.views.job(await self._own(call)))
 
-    async def list(self, call: Call) -> Answer:
+    async def list_page(self, call: Call) -> Answer:
         """Jobs, the latest first, page by page. Credentials of a tenant see its jobs only."""
         query: JobQuery = call.query
 
@@ -237,7 +237,12 @@ class JobOperations:
             raise Refused(Problem.JOB_FINISHED, f"The job is {_guide_word(job)}.")
 
     def _page(
-        self, jobs: Iterable[AnalysisJob], wanted: Callable[[AnalysisJob], bool], call: Call, limit: int, cursor: str | None
+        self,
+        jobs: Iterable[AnalysisJob],
+        wanted: Callable[[AnalysisJob], bool],
+        call: Call,
+        limit: int,
+        cursor: str | None,
     ) -> JobPage:
         after = _place_of(cursor) if cursor is not None else None
         found = (

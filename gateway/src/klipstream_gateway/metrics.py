@@ -19,8 +19,8 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self._seconds = Histogram(
-            "klipstream_gateway_request_seconds", "Time to the answer, or to the first event of a stream.", ["operation"],
-            buckets=BUCKETS, registry=self.registry,
+            "klipstream_gateway_request_seconds", "Time to the answer, or to the first event of a stream.",
+            ["operation"], buckets=BUCKETS, registry=self.registry,
         )  # fmt: skip
         self._asked = Counter(
             "klipstream_gateway_api_requests_total", "Requests to the API server; status 0: no answer.",

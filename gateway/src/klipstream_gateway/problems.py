@@ -43,7 +43,7 @@ class Problem(Enum):
     NOT_FOUND = ProblemKind("not-found", 404, "There is no such thing", "Check the path, and the id in it.")
     JOB_NOT_FOUND = ProblemKind(
         "job-not-found", 404, "There is no such job",
-        "Check the job id. Finished jobs are removed after their queue's retention; jobs of other tenants are not shown.",
+        "Check the job id. Finished jobs are removed after a while; jobs of other tenants are not shown.",
     )  # fmt: skip
     QUEUE_NOT_FOUND = ProblemKind(
         "queue-not-found", 404, "There is no such queue", "GET /api/v1/queues lists the queues."

@@ -83,7 +83,7 @@ class QueueOperations:
         views = tuple(self.view(queue) for queue in queues)
         return Answer(QueueStatusView(**dict(_sum(views)), queues=views))
 
-    async def list(self, call: Call) -> Answer:
+    async def list_all(self, _: Call) -> Answer:
         """All queues, by name."""
         return Answer(QueueList(queues=tuple(self.view(queue) for queue in self._asked(None))))
 
@@ -308,7 +308,9 @@ def _sum(views: Sequence[QueueView]) -> QueueFigures:
         queue_utilization_percent=_percent(length, size),
         retrying_jobs=sum(view.retrying_jobs for view in views),
         dead_letters=sum(view.dead_letters for view in views),
-        queued_by_priority={priority: sum(view.queued_by_priority[priority] for view in views) for priority in Priority},
+        queued_by_priority={
+            priority: sum(view.queued_by_priority[priority] for view in views) for priority in Priority
+        },
         estimated_wait_seconds=min(waits, default=None),
     )
 

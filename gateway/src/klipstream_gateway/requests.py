@@ -88,14 +88,16 @@ class Submission(RequestModel):
     """Your own name for the job, to find it again: GET /api/v1/jobs?reference=…"""
     callback_url: Annotated[str, StringConstraints(min_length=9, max_length=2048, pattern=HTTPS_URL)] | None = None
     """An https URL outside of the cluster's network that is told of the job's progress and end."""
-    callback_secret: Annotated[str, StringConstraints(max_length=128, pattern=r"^whsec_[A-Za-z0-9+/]{32,112}={0,2}$")] | None = None
+    callback_secret: (
+        Annotated[str, StringConstraints(max_length=128, pattern=r"^whsec_[A-Za-z0-9+/]{32,112}={0,2}$")] | None
+    ) = None
     """Signs the webhooks (Standard Webhooks); sealed before it is stored."""
     callback_token: Secret | None = None
     """Sent along with the webhooks as a bearer token; sealed before it is stored."""
     params: Annotated[NamedTexts, Field(max_length=32), _together(MAX_PARAMS_CHARACTERS)] | None = None
     """Parameters for the worker, which are not secret."""
     metadata: Annotated[NamedTexts, Field(max_length=METADATA_AT_MOST), _together(METADATA_CHARACTERS)] | None = None
-    """Anything that belongs to the job and may be sensitive: sealed before it is stored, opened for the worker alone."""
+    """What belongs to the job and may be sensitive: sealed before it is stored, opened for the worker alone."""
     timeout_seconds: Seconds | None = None
     """Longest run time of one attempt; the queue's where absent."""
     max_retries: Annotated[int, Field(ge=0, le=20)] | None = None

@@ -12,7 +12,7 @@ from klipstream_api.analysisjob import AnalysisJobSpec
 from klipstream_api.meta import rfc3339
 from klipstream_gateway.problems import FieldError, Problem, Refused
 from klipstream_gateway.requests import Submission
-from klipstream_gateway.routes import Principal
+from klipstream_gateway.routes import ANONYMOUS, Principal
 from klipstream_gateway.views import (
     JOB_ID_LABEL,
     PAYLOAD_ANNOTATION,
@@ -40,7 +40,9 @@ class Sealer:
         if not submission.metadata and secret is None and token is None:
             return None
         if self.key is None:
-            sensitive = [name for name in ("metadata", "callback_secret", "callback_token") if getattr(submission, name)]
+            sensitive = [
+                name for name in ("metadata", "callback_secret", "callback_token") if getattr(submission, name)
+            ]
             raise Refused(Problem.SEALING_UNAVAILABLE, f"{', '.join(sensitive)} would be stored as plain text.")
         callback = None
         if secret is not None or token is not None:
@@ -70,12 +72,14 @@ def check(submission: Submission, rules: Rules) -> None:
         raise Refused(Problem.INVALID, errors[0].message, errors=tuple(errors))
 
 
-def object_name(principal: Principal, idempotency_key: str | None, job_id: str) -> str:
+def object_name(principal: Principal, address: str, idempotency_key: str | None, job_id: str) -> str:
     """The name of the AnalysisJob. With an Idempotency-Key it follows from the key and whose it is: the API server
     itself, and no memory of ours, refuses a second one."""
     if idempotency_key is None:
         return f"job-{job_id}"
     owner = f"tenant:{principal.tenant}" if principal.tenant is not None else principal.name
+    if principal is ANONYMOUS:
+        owner = f"address:{address}"
     digest = hashlib.sha256(json.dumps([owner, idempotency_key]).encode()).hexdigest()
     return f"job-{digest[:40]}"
 
@@ -94,9 +98,7 @@ def new_job_id() -> str:
     return str(uuid.uuid4())
 
 
-def manifest(
-    submission: Submission, principal: Principal, name: str, job_id: str, sealer: Sealer
-) -> dict[str, Any]:
+def manifest(submission: Submission, principal: Principal, name: str, job_id: str, sealer: Sealer) -> dict[str, Any]:
     """The AnalysisJob of a submission. Raises Refused where something cannot be sealed."""
     labels = {JOB_ID_LABEL: job_id} | ({TENANT_LABEL: principal.tenant} if principal.tenant is not None else {})
     annotations = {SUBMITTER_ANNOTATION: principal.name, PAYLOAD_ANNOTATION: payload_hash(submission)}

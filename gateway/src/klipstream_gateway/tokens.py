@@ -14,9 +14,7 @@ from klipstream_api import names
 from klipstream_gateway.routes import Principal, Scope
 from klipstream_kube import TOKEN_REVIEWS, Client, Resource
 
-ACCESS_REVIEWS = Resource(
-    "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
-)
+ACCESS_REVIEWS = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
 CACHED_SECONDS = 30.0
 """How long a token that was revoked, or a role that was taken away, may still be believed."""
 CACHED_AT_MOST = 4096

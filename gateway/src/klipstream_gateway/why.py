@@ -49,4 +49,7 @@ def _reasons(job: AnalysisJob, queue: AnalysisQueue | None, position: int | None
     elif active >= limit:
         yield "slots-taken", f"All {limit} slots of the queue {name} are taken."
     elif status.sequence is None:
-        yield "not-accepted-yet", "The operator has not accepted the job yet; that takes less than a second when it runs."
+        yield (
+            "not-accepted-yet",
+            "The operator has not accepted the job yet; that takes less than a second when it runs.",
+        )
