@@ -100,6 +100,9 @@ crds: venv ## Generate crds/, the chart's copies and the webhooks' schema from t
 .PHONY: convex
 convex: $(NODE) ## Generate convex/_generated from the functions
 	$(WITH_NODE) npm run --silent codegen
+.PHONY: openapi
+openapi: venv ## Generate docs/openapi.json from the gateway's registry of routes
+	$(BIN)/python -m klipstream_gateway.openapi docs/openapi.json
 
 .PHONY: docs
 docs: venv ## Generate docs/transitions.md from the operator's table

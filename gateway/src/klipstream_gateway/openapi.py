@@ -71,6 +71,7 @@ def document(routes: Sequence[Route]) -> Schema:
         "paths": paths,
         "components": {
             "schemas": dict(sorted(definitions["$defs"].items())),
+            "responses": _problem_responses(routes),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "An API key or a Kubernetes token."}
             },
@@ -170,20 +171,38 @@ def _responses(route: Route) -> Schema:
             "headers": headers,
             "content": {media: {"schema": schema}},
         }
-    by_status: dict[int, list[Problem]] = {}
-    for problem in route.all_problems:
-        by_status.setdefault(problem.status, []).append(problem)
-    for status, problems in sorted(by_status.items()):
-        lines = [f"`{p.value.code}`: {p.value.title}. {p.value.advice}" for p in problems]
-        headers = dict(REQUEST_ID)
-        if status == 429:
-            headers |= RETRY_AFTER | limits
-        responses[str(status)] = {
-            "description": "\n\n".join(lines),
-            "headers": headers,
-            "content": {MEDIA_TYPE: {"schema": _reference(ProblemBody)}},
-        }
+    for status, problems in sorted(_by_status(route).items()):
+        responses[str(status)] = {"$ref": f"#/components/responses/{_response_name(problems)}"}
     return responses
+
+
+def _by_status(route: Route) -> dict[int, list[Problem]]:
+    found: dict[int, list[Problem]] = {}
+    for problem in route.all_problems:
+        found.setdefault(problem.status, []).append(problem)
+    return found
+
+
+def _response_name(problems: Sequence[Problem]) -> str:
+    return "-or-".join(each.value.code for each in problems)
+
+
+def _problem_responses(routes: Sequence[Route]) -> Schema:
+    """What several operations answer alike, by name."""
+    found: Schema = {}
+    for route in routes:
+        for status, problems in _by_status(route).items():
+            headers: Schema = dict(REQUEST_ID)
+            if status == 429:
+                headers |= RETRY_AFTER | RATE_HEADERS
+            found[_response_name(problems)] = {
+                "description": "\n\n".join(
+                    f"`{each.value.code}`: {each.value.title}. {each.value.advice}" for each in problems
+                ),
+                "headers": headers,
+                "content": {MEDIA_TYPE: {"schema": _reference(ProblemBody)}},
+            }
+    return dict(sorted(found.items()))
 
 
 def _reference(model: type[BaseModel]) -> Schema:

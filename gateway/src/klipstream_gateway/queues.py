@@ -84,7 +84,7 @@ class QueueOperations:
         return Answer(QueueStatusView(**dict(_sum(views)), queues=views))
 
     async def list_all(self, _: Call) -> Answer:
-        """All queues, by name."""
+        """All queues by name, each with its figures."""
         return Answer(QueueList(queues=tuple(self.view(queue) for queue in self._asked(None))))
 
     async def metrics(self, call: Call) -> Answer:

@@ -137,8 +137,6 @@ class Route:
     headers: Mapping[str, HeaderParameter] = field(default_factory=dict)
     audited: bool = False
     """Whether it changes something, and so stands in the audit log."""
-    any_media_type: bool = False
-    """Whether its body may come without a Content-Type."""
 
     @property
     def description(self) -> str:

@@ -12,7 +12,7 @@ from klipfake.processes import Process, free_port
 from klipstream_gateway.keys import new_key
 from klipstream_gateway.routes import Scope
 
-READY_SECONDS = 30.0
+READY_SECONDS = 90.0
 PLENTY = {f"KLIPSTREAM_RATE_{kind}": "1000000" for kind in ("STATUS", "SUBMIT", "CHANGE", "ADMIN")}
 """For tests that are not about rate limits."""
 
