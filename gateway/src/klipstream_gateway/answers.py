@@ -106,6 +106,8 @@ class JobStatusView(ApiModel):
     next_attempt_at: Moment | None
     """When a job that is retried is due again."""
     finished_at: Moment | None
+    updated_at: Moment | None
+    """When something of this was last known to have happened."""
     what_if: WhatIf | None
     """Only where `?priority=` asked for it."""
 

@@ -1,5 +1,6 @@
 """From custom resources to what the API answers (pure)."""
 
+from datetime import datetime
 from urllib.parse import urlsplit, urlunsplit
 
 from klipstream_api import AnalysisJob, AnalysisQueue, Phase, Priority, Stage, guide_status, names
@@ -43,6 +44,13 @@ def estimate_view(outlook: Outlook | None) -> Estimate | None:
         basis=outlook.basis,
         samples=outlook.samples,
     )
+
+
+def _updated_at(job: AnalysisJob) -> datetime | None:
+    status = job.status
+    posted = status.progress.updated_at if status.progress is not None else None
+    moments = (job.metadata.creation_timestamp, status.queued_at, status.started_at, posted, status.finished_at)
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 def _range(p50: float | None, p90: float | None) -> Range | None:
@@ -108,6 +116,7 @@ class Views:
             started_at=status.started_at,
             next_attempt_at=status.next_attempt_at,
             finished_at=status.finished_at,
+            updated_at=_updated_at(job),
             what_if=self._what_if(job, what_if) if what_if is not None else None,
         )
 

@@ -53,6 +53,7 @@ class Jobs:
     """Jobs in every state that the table needs."""
 
     waiting: str
+    movable: str
     running: str
     done: str
     failed: str
@@ -65,7 +66,7 @@ def jobs(stack) -> Jobs:
     stack.world.queue("closing", mode="Draining")
     for queue in ("small", "closing"):
         stack.world.until(lambda q=queue: stack.anyone.get(f"/api/v1/queue/status?queue={q}").status_code == 200, queue)
-    waiting = stack.submit(queue="paused")
+    waiting, movable = stack.submit(queue="paused"), stack.submit(queue="paused")
     running = stack.submit(params={"fake_seconds": "600"})
     failed = stack.submit(params={"fake_seconds": "0.1", "fake_exits": "1"}, max_retries=0)
     done = stack.submit(params={"fake_seconds": "0.1"})
@@ -77,7 +78,7 @@ def jobs(stack) -> Jobs:
         return list(stack.admin.get("/api/v1/dead-letters/groups").json()["groups"])
 
     stack.world.until(lambda: bool(groups()), "a group of dead letters")
-    return Jobs(waiting, running, done, failed, groups()[0]["fingerprint"])
+    return Jobs(waiting, movable, running, done, failed, groups()[0]["fingerprint"])
 
 
 def job_path(operation: str, which: str) -> Callable[[Jobs], str]:
@@ -114,7 +115,7 @@ def successes() -> Iterator[Case]:
     yield Case("getJobStatus", "success", 200, key=None, path=job_path("getJobStatus", "done"))
     yield Case("followJob", "success", 200, key=None, path=job_path("followJob", "done"))
     yield Case("cancelJob", "success", 202, key="submit", path=job_path("cancelJob", "waiting"))
-    yield Case("setJobPriority", "success", 200, key="submit", path=job_path("setJobPriority", "waiting"),
+    yield Case("setJobPriority", "success", 200, key="submit", path=job_path("setJobPriority", "movable"),
                json=BODIES["setJobPriority"])  # fmt: skip
     yield Case("retryJob", "success", 202, key="submit", path=job_path("retryJob", "failed"))
     for operation, status in ADMINISTRATION.items():

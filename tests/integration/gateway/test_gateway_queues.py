@@ -22,7 +22,8 @@ curl -X POST https://klipstream-analysis-4vyl5ph7lq-uc.a.run.app/api/v1/queue/re
 curl https://klipstream-analysis-4vyl5ph7lq-uc.a.run.app/api/v1/queue/status
 curl https://klipstream-analysis-4vyl5ph7lq-uc.a.run.app/api/v1/queue/metrics
 curl -X POST https://klipstream-analysis-4vyl5ph7lq-uc.a.run.app/api/v1/queue/clear-stuck
-curl -X PUT https://klipstream-analysis-4vyl5ph7lq-uc.a.run.app/api/v1/queue/config -H "Content-Type: application/json" \\
+curl -X PUT https://klipstream-analysis-4vyl5ph7lq-uc.a.run.app/api/v1/queue/config \\
+  -H "Content-Type: application/json" \\
   -d '{"max_concurrent_jobs": 2}'
 """
 CURL_COMMANDS = ["curl" + each for each in re.split(r"^curl", CURL_LINES, flags=re.MULTILINE)[1:]]
