@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -183,7 +183,7 @@ class AsyncClient:
             raise WaitTimedOut(f"job {job_id} was not finished within {timeout_seconds} s") from None
         raise AssertionError("a stream ends with a final status, or raises")
 
-    async def _events(self, job_id: str, reader: EventReader) -> AsyncIterator[JobStatus]:
+    async def _events(self, job_id: str, reader: EventReader) -> AsyncGenerator[JobStatus, None]:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": reader.last_id} if reader.last_id else {})
         timeout = httpx.Timeout(40.0, read=STREAM_SILENT_SECONDS)
         try:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -183,7 +183,7 @@ class Client:
                 return status
         raise AssertionError("a stream ends with a final status, or raises")
 
-    def _events(self, job_id: str, reader: EventReader, deadline: float | None) -> Iterator[JobStatus]:
+    def _events(self, job_id: str, reader: EventReader, deadline: float | None) -> Generator[JobStatus, None, None]:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": reader.last_id} if reader.last_id else {})
         timeout = httpx.Timeout(40.0, read=STREAM_SILENT_SECONDS)
         try:

@@ -298,7 +298,7 @@ def _event_response(headers: Mapping[str, str]) -> web.StreamResponse:
 
 async def _send_events(request: web.Request, response: web.StreamResponse, stream: EventStream) -> None:
     """Until the stream ends, or the caller leaves."""
-    async with contextlib.aclosing(stream.events) as events:  # type: ignore[type-var]
+    async with contextlib.aclosing(stream.events) as events:
         try:
             await response.prepare(request)
             await response.write(b"retry: 2000\n\n")

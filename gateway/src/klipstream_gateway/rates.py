@@ -43,7 +43,7 @@ class RateLimiter:
 
     def __init__(self, rates: Mapping[RateClass, int], storage: str) -> None:
         try:
-            self._strategy = SlidingWindowCounterRateLimiter(storage_from_string(storage))  # type: ignore[arg-type]
+            self._strategy = SlidingWindowCounterRateLimiter(storage_from_string(storage))
         except ConfigurationError as error:
             raise ValueError(f"no such storage of rate limits: {storage!r}: {error}") from error
         self._items = {kind: RateLimitItemPerMinute(rate, namespace=kind.value) for kind, rate in rates.items()}

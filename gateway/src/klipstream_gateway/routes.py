@@ -1,6 +1,6 @@
 """The routes as data: from them come routing, validation, problems, rate limits, access and OpenAPI."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -84,7 +84,7 @@ class TextAnswer:
 class EventStream:
     """A success that goes on: server-sent events until the caller leaves. None is a sign of life."""
 
-    events: AsyncIterator["ServerEvent | None"]
+    events: AsyncGenerator["ServerEvent | None", None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Server-sent events: one job until its end, or all jobs and queues."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from klipstream_api import FINISHED_PHASES, AnalysisJob
@@ -43,7 +43,7 @@ class Streams:
         self._room()
         return EventStream(self._follow_all(call.principal, call.query.queue, _last_id(call)))
 
-    async def _follow(self, job: AnalysisJob, last: int | None) -> AsyncIterator[ServerEvent | None]:
+    async def _follow(self, job: AnalysisJob, last: int | None) -> AsyncGenerator[ServerEvent | None, None]:
         listener = self.hub.job(job.uid)
         try:
             job = self.cache.jobs.get(job.uid, job)
@@ -65,7 +65,7 @@ class Streams:
 
     async def _follow_all(
         self, principal: Principal, queue: str | None, last: int | None
-    ) -> AsyncIterator[ServerEvent | None]:
+    ) -> AsyncGenerator[ServerEvent | None, None]:
         listener = self.hub.everything(last)
         try:
             yield None
