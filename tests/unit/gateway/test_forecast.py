@@ -44,7 +44,7 @@ def starts(queue_spec: dict[str, Any], queue_status: dict[str, Any], waiting: in
 @pytest.mark.parametrize(
     ("spec", "status", "expected"),
     [
-        ({"maxConcurrentJobs": 1}, {"runTimes": TEN_MINUTES}, [0, 593, 1186]),
+        ({"maxConcurrentJobs": 1}, {"runTimes": TEN_MINUTES}, [0, 593, 1187]),
         ({"maxConcurrentJobs": 2}, {"runTimes": TEN_MINUTES}, [0, 0, 593]),
         ({"maxConcurrentJobs": 0}, {"runTimes": TEN_MINUTES}, [None, None, None]),
         ({"maxConcurrentJobs": 3, "mode": "Paused"}, {"runTimes": TEN_MINUTES}, [None, None, None]),
