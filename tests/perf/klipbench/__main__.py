@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from klipbench import admission, report, webhooks
+from klipbench import admission, gateway, report, webhooks
 from klipcluster.errors import ClusterError
 
 BUILD = Path("build") / "bench"
@@ -17,10 +17,11 @@ def main() -> int:
     suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
     admission.add_options(suites.add_parser("admission", help="1,000 queued jobs, limit 50, and bare Jobs"))
     webhooks.add_options(suites.add_parser("webhooks", help="deliveries on loopback, memory with many pending"))
+    gateway.add_options(suites.add_parser("gateway", help="requests and streams of the REST API, 10,000 waiting jobs"))
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped run takes its cluster down, too
     try:
-        broken = _webhooks(asked) if asked.suite == "webhooks" else _admission(asked)
+        broken = {"admission": _admission, "gateway": _gateway, "webhooks": _webhooks}[asked.suite](asked)
     except ClusterError as error:
         print(f"klipbench: {error}", file=sys.stderr)
         return 2
@@ -34,6 +35,13 @@ def _admission(asked: argparse.Namespace) -> bool:
     report.write_json(result, BUILD / "admission.json")
     print("\n".join(report.lines(result)))
     return report.broken(result)
+
+
+def _gateway(asked: argparse.Namespace) -> bool:
+    result = gateway.run(gateway.Options(asked.jobs, asked.callers, asked.seconds, asked.streams), BUILD)
+    gateway.write_json(result, BUILD / "gateway.json")
+    print("\n".join(gateway.lines(result)))
+    return gateway.broken(result)
 
 
 def _webhooks(asked: argparse.Namespace) -> bool:
