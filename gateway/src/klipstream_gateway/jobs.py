@@ -1,9 +1,6 @@
 """The operations on jobs."""
 
-import base64
-import binascii
 import heapq
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
@@ -14,7 +11,7 @@ from klipstream_gateway import submission as submissions
 from klipstream_gateway.answers import BatchItem, BatchView, JobPage
 from klipstream_gateway.cache import Cache
 from klipstream_gateway.cluster import Cluster, refusal
-from klipstream_gateway.problems import FieldError, Problem, Refused
+from klipstream_gateway.problems import Problem, Refused
 from klipstream_gateway.queues import waiting_by_queue
 from klipstream_gateway.requests import Batch, DeadLetterQuery, JobQuery, LogQuery, PriorityChange, Submission
 from klipstream_gateway.routes import Answer, Call, Principal, TextAnswer
@@ -267,21 +264,18 @@ def _guide_word(job: AnalysisJob) -> str:
     return guide_status(job.status.phase)
 
 
-def _place(job: AnalysisJob) -> tuple[float, str]:
-    """By the time of submission; the uid keeps the order of those of one second the same on every page."""
+def _place(job: AnalysisJob) -> tuple[int, str]:
+    """By the second of submission; the uid keeps the order of those of one second the same on every page."""
     created = job.metadata.creation_timestamp
-    return (created.timestamp() if created is not None else 0.0, job.uid)
+    return (int(created.timestamp()) if created is not None else 0, job.uid)
 
 
 def _cursor(job: AnalysisJob) -> str:
-    return base64.urlsafe_b64encode(json.dumps(_place(job)).encode()).decode().rstrip("=")
+    """The place as text. Any text of that form is a place, whether a job is there or not."""
+    seconds, uid = _place(job)
+    return f"{seconds}.{uid}"
 
 
-def _place_of(cursor: str) -> tuple[float, str]:
-    try:
-        value = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        moment, uid = value
-        return float(moment), str(uid)
-    except (binascii.Error, ValueError, TypeError, UnicodeDecodeError):
-        error = FieldError(field="query.cursor", message="this is no next_cursor of an earlier answer")
-        raise Refused(Problem.INVALID, error.message, errors=(error,)) from None
+def _place_of(cursor: str) -> tuple[int, str]:
+    seconds, _, uid = cursor.partition(".")
+    return int(seconds), uid

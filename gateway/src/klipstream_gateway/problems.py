@@ -78,7 +78,7 @@ class Problem(Enum):
         "conflict", 409, "Somebody else changed it at the same time", "Read the state again and decide again."
     )
     KEY_REUSED = ProblemKind(
-        "idempotency-key-reused", 422, "The Idempotency-Key was used for another submission",
+        "idempotency-key-reused", 409, "The Idempotency-Key was used for another submission",
         "Use a new key for a new submission, and the old key only to repeat the same body.",
     )  # fmt: skip
     SEALING_UNAVAILABLE = ProblemKind(

@@ -34,6 +34,7 @@ def _together(limit: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+Cursor = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,11}\.[0-9A-Za-z-]{1,64}$")]
 QueueName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=DNS_LABEL)]
 JobType = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=DNS_LABEL)]
 VideoId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=PLAIN_TEXT)]
@@ -172,7 +173,7 @@ class JobQuery(QueryModel):
     """Only those with this reference."""
     limit: Annotated[int, Field(ge=1, le=PAGE_AT_MOST)] = 50
     """How many at most."""
-    cursor: Annotated[str, StringConstraints(max_length=200, pattern=r"^[A-Za-z0-9_-]+$")] | None = None
+    cursor: Cursor | None = None
     """`next_cursor` of the page before."""
 
 
@@ -185,7 +186,7 @@ class DeadLetterQuery(QueryModel):
     """Only those of this group."""
     limit: Annotated[int, Field(ge=1, le=PAGE_AT_MOST)] = 50
     """How many at most."""
-    cursor: Annotated[str, StringConstraints(max_length=200, pattern=r"^[A-Za-z0-9_-]+$")] | None = None
+    cursor: Cursor | None = None
     """`next_cursor` of the page before."""
 
 

@@ -129,7 +129,7 @@ def test_a_thousand_broken_bodies_and_headers_are_never_a_server_error(stack):
         b'{"jobs":[{"video_url":"https://example.com/v","queue":"paused"}]}', b'{"priority":"HIGH"}',
         b'{"max_queue_size":100}', b"[" * 5000, b'{"a":' * 3000, b"\xff\xfe\x00", b'{"video_url":"\\ud800"}', b"1e999",
     ]  # fmt: skip
-    headers = ("Idempotency-Key", "Content-Type", "Authorization", "X-Forwarded-For", "Last-Event-ID", "Accept")
+    headers = ("Idempotency-Key", "Content-Type", "X-Forwarded-For", "Last-Event-ID", "Accept")
     targets = [
         ("POST", "/api/v1/analysis"), ("POST", "/api/v1/analysis/batch"), ("PUT", "/api/v1/jobs/x/priority"),
         ("PUT", "/api/v1/queue/config"), ("POST", "/api/v1/jobs/%00/cancel"), ("GET", "/api/v1/jobs"),
@@ -142,9 +142,8 @@ def test_a_thousand_broken_bodies_and_headers_are_never_a_server_error(stack):
             body[place : place + chance.randrange(4)] = bytes(chance.randrange(256) for _ in range(chance.randrange(4)))
         sent = {"Content-Type": "application/json"}
         if number % 3 == 0:
-            sent[chance.choice(headers)] = "".join(
-                chr(chance.randrange(0x20, 0x7F)) for _ in range(chance.randrange(300))
-            )
+            value = "".join(chr(chance.randrange(0x20, 0x7F)) for _ in range(chance.randrange(300)))
+            sent[chance.choice(headers)] = value.strip()
         method, path = chance.choice(targets)
         query = "" if number % 5 else f"?{chance.choice(['cursor', 'limit', 'queue'])}=%{chance.randrange(256):02x}%00"
         answer = stack.admin.request(method, path + query, content=bytes(body), headers=sent)

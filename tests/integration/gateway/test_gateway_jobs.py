@@ -73,7 +73,7 @@ def test_an_idempotency_key_makes_one_job_of_many_sends(stack):
     assert "Idempotency-Replayed" not in first.headers
     assert again.headers["Idempotency-Replayed"] == "true"
     other = stack.submitter.post("/api/v1/analysis", json=body | {"priority": "LOW"}, headers=key)
-    assert (other.status_code, other.json()["code"]) == (422, "idempotency-key-reused")
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency-key-reused")
     with stack.gateway.client("red") as red:
         theirs = red.post("/api/v1/analysis", json=body, headers=key)
         assert theirs.status_code == 202
