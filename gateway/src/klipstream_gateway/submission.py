@@ -85,9 +85,10 @@ def object_name(principal: Principal, address: str, idempotency_key: str | None,
 
 
 def payload_hash(submission: Submission) -> str:
-    """Tells two submissions apart; keyed by nothing, so it is of what is not secret alone, and of a digest of it all.
+    """Tells two submissions apart, for Idempotency-Keys.
 
-    Metadata and secrets could be guessed from a plain hash, so it is cut to 32 bits: enough to notice a mistake.
+    It is stored in plain and covers what is sealed, so it is cut to 32 bits: enough to notice a mistake, too little to
+    confirm a guess of what was sealed.
     """
     text = json.dumps(submission.model_dump(mode="json", exclude_none=True), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

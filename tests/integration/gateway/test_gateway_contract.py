@@ -280,7 +280,8 @@ def test_the_table_holds_every_case_that_applies():
         wanted |= {"conflict"} if specific else set()
         has = {case.case for case in TABLE if case.operation == operation}
         missing += [(operation, case) for case in sorted(wanted - has)]
-    # A log needs a kubelet: the whole node's suite reads one. A group of a draining queue is in test_gateway_queues.
+    # A log needs a kubelet and so a node. A group of a draining queue is in test_gateway_queues, events of everything
+    # are in test_gateway_events.
     assert missing == [("getJobLogs", "success"), ("replayDeadLetterGroup", "conflict"), ("followAll", "success")]
 
 
