@@ -4,6 +4,7 @@ import { paginationOptsValidator } from "convex/server";
 import type { Doc } from "./_generated/dataModel";
 import { internalMutation, mutation, query, type QueryCtx } from "./_generated/server";
 import { requireRelay, requireSubmitter, requireViewer } from "./model/access";
+import { findProgress } from "./model/find";
 import { metrics as metricsOf } from "./model/metrics";
 import { position as positionOf } from "./model/position";
 import { ask, findRequest } from "./model/requests";
@@ -81,10 +82,7 @@ export const job = query({
   handler: async (ctx, { jobId }) => {
     const row = await jobById(ctx, jobId);
     if (row === null) return await asked(ctx, jobId);
-    const progress = await ctx.db
-      .query("progress")
-      .withIndex("by_uid", (q) => q.eq("cluster", row.cluster).eq("uid", row.uid))
-      .unique();
+    const progress = await findProgress(ctx, row.cluster, row.uid);
     return { ...shown(row, progress), position: (await positionOf(ctx, row))?.position ?? null };
   },
 });
@@ -110,13 +108,7 @@ export const list = query({
       .order("desc")
       .paginate(args.paginationOpts);
     const rows = await Promise.all(
-      page.page.map(async (row) => {
-        const progress = await ctx.db
-          .query("progress")
-          .withIndex("by_uid", (q) => q.eq("cluster", row.cluster).eq("uid", row.uid))
-          .unique();
-        return shown(row, progress);
-      }),
+      page.page.map(async (row) => shown(row, await findProgress(ctx, row.cluster, row.uid))),
     );
     return { ...page, page: rows };
   },
@@ -235,7 +227,7 @@ async function asked(ctx: QueryCtx, jobId: string) {
 
 /** What may be shown to whoever knows the id: no URL of the video, no parameters. */
 function shown(row: Doc<"jobs">, progress: Doc<"progress"> | null) {
-  const [percentage, stage] = row.status === "completed" ? [100, "Completed"] : [0, "Queued"];
+  const completed = row.status === "completed";
   return {
     job_id: row.jobId,
     video_id: row.videoId ?? null,
@@ -244,8 +236,8 @@ function shown(row: Doc<"jobs">, progress: Doc<"progress"> | null) {
     queue: row.queue ?? null,
     attempt: row.attempt,
     progress: {
-      percentage: row.status === "completed" ? 100 : (progress?.percentage ?? percentage),
-      current_stage: row.status === "completed" ? "Completed" : (progress?.stage ?? stage),
+      percentage: completed ? 100 : (progress?.percentage ?? 0),
+      current_stage: completed ? "Completed" : (progress?.stage ?? "Queued"),
       estimated_completion_seconds: progress?.estimatedCompletionSeconds ?? null,
       message: progress?.message ?? null,
     },

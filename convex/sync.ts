@@ -2,6 +2,7 @@
 import { v } from "convex/values";
 import { internalMutation, internalQuery, mutation, query, type MutationCtx, type QueryCtx } from "./_generated/server";
 import { requireRelay } from "./model/access";
+import { findCluster, findJob, findProgress, findQueue } from "./model/find";
 import type { Doc } from "./_generated/dataModel";
 
 const PAGE = 200;
@@ -21,10 +22,7 @@ const greeting = {
  * begins a new epoch: what it tells replaces what is shown, however low its versions are.
  */
 async function greeted(ctx: MutationCtx, { cluster, clusterUid, version }: { cluster: string; clusterUid: string; version: number }) {
-  const row = await ctx.db
-    .query("clusters")
-    .withIndex("by_cluster", (q) => q.eq("cluster", cluster))
-    .unique();
+  const row = await findCluster(ctx, cluster);
   const heard = { clusterUid, version, heardAt: Date.now(), silent: false };
   if (row === null) {
     await ctx.db.insert("clusters", { cluster, epoch: 1, ...heard });
@@ -57,10 +55,7 @@ async function heard(
   ctx: MutationCtx,
   { cluster, epoch, version, leaderSince, drift }: { cluster: string; epoch: number; version: number; leaderSince?: number; drift?: number },
 ) {
-  const row = await ctx.db
-    .query("clusters")
-    .withIndex("by_cluster", (q) => q.eq("cluster", cluster))
-    .unique();
+  const row = await findCluster(ctx, cluster);
   if (row === null || row.epoch !== epoch) return { current: false };
   await ctx.db.patch(row._id, {
     heardAt: Date.now(),
@@ -83,10 +78,7 @@ export const heartbeatInternal = internalMutation({ args: sign, handler: heard }
 const ended = { cluster: v.string(), epoch: v.number() };
 /** A new epoch, for a relay that finds rows of this one to be ahead of the cluster: it was restored from a backup. */
 async function begun(ctx: MutationCtx, { cluster, epoch }: { cluster: string; epoch: number }) {
-  const row = await ctx.db
-    .query("clusters")
-    .withIndex("by_cluster", (q) => q.eq("cluster", cluster))
-    .unique();
+  const row = await findCluster(ctx, cluster);
   if (row === null) return { epoch: 1 };
   if (row.epoch === epoch) await ctx.db.patch(row._id, { epoch: epoch + 1, version: 0 });
   return { epoch: row.epoch === epoch ? epoch + 1 : row.epoch };
@@ -120,8 +112,8 @@ async function pageOf(
       version,
       deleted: deletedAt !== undefined,
       ...(kind === "job"
-        ? { row: await rowOf(ctx, "jobs", cluster, uid), progress: await rowOf(ctx, "progress", cluster, uid) }
-        : { row: await rowOf(ctx, "queues", cluster, uid) }),
+        ? { row: content(await findJob(ctx, cluster, uid)), progress: content(await findProgress(ctx, cluster, uid)) }
+        : { row: content(await findQueue(ctx, cluster, uid)) }),
     })),
   );
   return { rows, next: versions.length < PAGE ? null : (versions.at(-1)?.uid ?? null) };
@@ -135,14 +127,11 @@ export const page = query({
 });
 export const pageInternal = internalQuery({ args: paging, handler: pageOf });
 
-async function rowOf(ctx: QueryCtx, table: "jobs" | "progress" | "queues", cluster: string, uid: string) {
-  const row: Doc<"jobs"> | Doc<"progress"> | Doc<"queues"> | null = await ctx.db
-    .query(table)
-    .withIndex("by_uid", (q) => q.eq("cluster", cluster).eq("uid", uid))
-    .unique();
+/** A row without what Convex adds to it. */
+function content(row: Doc<"jobs"> | Doc<"progress"> | Doc<"queues"> | null) {
   if (row === null) return null;
-  const { _id, _creationTime, ...content } = row;
-  return content;
+  const { _id, _creationTime, ...fields } = row;
+  return fields;
 }
 
 // --- what apps want -------------------------------------------------------------------------------------------------

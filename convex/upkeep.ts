@@ -1,6 +1,7 @@
 /** What the crons do. */
 import { internal } from "./_generated/api";
 import { internalMutation } from "./_generated/server";
+import { findVersion } from "./model/find";
 import { KEPT_FOR } from "./model/retention";
 import { removeJob } from "./model/upsert";
 
@@ -20,10 +21,7 @@ export const purge = internalMutation({
       .take(AT_ONCE);
     for (const { cluster, uid } of jobs) {
       await removeJob(ctx, cluster, uid);
-      const version = await ctx.db
-        .query("versions")
-        .withIndex("by_uid", (q) => q.eq("cluster", cluster).eq("kind", "job").eq("uid", uid))
-        .unique();
+      const version = await findVersion(ctx, cluster, "job", uid);
       if (version !== null) await ctx.db.delete(version._id);
     }
     const tombstones = await ctx.db

@@ -16,6 +16,7 @@ import type {
 import type * as crons from "../crons.js";
 import type * as http from "../http.js";
 import type * as model_access from "../model/access.js";
+import type * as model_find from "../model/find.js";
 import type * as model_metrics from "../model/metrics.js";
 import type * as model_position from "../model/position.js";
 import type * as model_requests from "../model/requests.js";
@@ -39,6 +40,7 @@ declare const fullApi: ApiFromModules<{
   crons: typeof crons;
   http: typeof http;
   "model/access": typeof model_access;
+  "model/find": typeof model_find;
   "model/metrics": typeof model_metrics;
   "model/position": typeof model_position;
   "model/requests": typeof model_requests;

@@ -4,6 +4,7 @@ import type { Infer } from "convex/values";
 import type { Doc, Id } from "../_generated/dataModel";
 import type { MutationCtx } from "../_generated/server";
 import { jobDeletion, jobUpdate, queueDeletion, queueUpdate } from "../rows";
+import { findJob, findProgress, findQueue } from "./find";
 import { expired } from "./retention";
 import { advance, type Outcome } from "./versions";
 
@@ -73,27 +74,6 @@ export async function removeJob(ctx: MutationCtx, cluster: string, uid: string):
   for (const row of [await findJob(ctx, cluster, uid), await findProgress(ctx, cluster, uid)]) {
     if (row !== null) await ctx.db.delete(row._id);
   }
-}
-
-export function findJob(ctx: Pick<MutationCtx, "db">, cluster: string, uid: string): Promise<Doc<"jobs"> | null> {
-  return ctx.db
-    .query("jobs")
-    .withIndex("by_uid", (q) => q.eq("cluster", cluster).eq("uid", uid))
-    .unique();
-}
-
-function findProgress(ctx: MutationCtx, cluster: string, uid: string): Promise<Doc<"progress"> | null> {
-  return ctx.db
-    .query("progress")
-    .withIndex("by_uid", (q) => q.eq("cluster", cluster).eq("uid", uid))
-    .unique();
-}
-
-function findQueue(ctx: MutationCtx, cluster: string, uid: string): Promise<Doc<"queues"> | null> {
-  return ctx.db
-    .query("queues")
-    .withIndex("by_uid", (q) => q.eq("cluster", cluster).eq("uid", uid))
-    .unique();
 }
 
 type Table = "jobs" | "progress" | "queues";

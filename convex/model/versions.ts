@@ -2,6 +2,7 @@
 import type { Doc } from "../_generated/dataModel";
 import type { MutationCtx } from "../_generated/server";
 import type { Version } from "../rows";
+import { findVersion } from "./find";
 
 export type Kind = Doc<"versions">["kind"];
 /** What became of an update. */
@@ -19,10 +20,7 @@ export async function advance(
   to: Version,
   { repair = false, deleted = false }: { repair?: boolean; deleted?: boolean } = {},
 ): Promise<Outcome> {
-  const known = await ctx.db
-    .query("versions")
-    .withIndex("by_uid", (q) => q.eq("cluster", cluster).eq("kind", kind).eq("uid", uid))
-    .unique();
+  const known = await findVersion(ctx, cluster, kind, uid);
   const deletedAt = deleted ? Date.now() : undefined;
   if (known === null) {
     await ctx.db.insert("versions", { cluster, kind, uid, ...to, ...(deletedAt === undefined ? {} : { deletedAt }) });

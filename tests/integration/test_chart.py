@@ -1,7 +1,5 @@
 """The chart with the real helm: linted, refused where values are wrong, installed with rights that suffice."""
 
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,24 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from klipcluster.tools import tools_folder
 from klipfake.processes import Operator, Process
 from klipstream_operator.health import ENDING_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = str(ROOT / "charts" / "klipstream")
-
-
-@pytest.fixture
-def helm(control_plane) -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    environment = os.environ | {"KUBECONFIG": str(control_plane.kubeconfig)}
-
-    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [str(tools_folder() / "helm"), *arguments], env=environment, capture_output=True, text=True, check=False
-        )
-
-    return run
 
 
 def test_the_chart_is_linted_and_its_pods_are_restricted(helm: Callable[..., Any]) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from klipcluster.tools import tools_folder
 from klipconvex.compare import RESOURCES
 from klipstream_convex.settings import Settings
 from klipstream_kube import NAMESPACES, ApiError, Client, load_connection
@@ -19,17 +18,6 @@ ROOT = Path(__file__).resolve().parents[3]
 CHART = str(ROOT / "charts" / "klipstream")
 JOBS = RESOURCES["job"]
 Helm = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def helm(control_plane) -> Helm:
-    environment = os.environ | {"KUBECONFIG": str(control_plane.kubeconfig)}
-
-    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(tools_folder() / "helm"), *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-    return run
 
 
 def convex_settings(namespace: str = "") -> str:

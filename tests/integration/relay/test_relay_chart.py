@@ -3,8 +3,6 @@
 import asyncio
 import base64
 import json
-import os
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +14,6 @@ import pytest
 import yaml
 from standardwebhooks.webhooks import Webhook
 
-from klipcluster.tools import tools_folder
 from klipfake.processes import Process, free_port
 from klipstream_kube import LEASES, SECRETS, ApiError, Client, load_connection
 from klipstream_relay.acknowledgement import ANALYSIS_JOBS, ANALYSIS_QUEUES
@@ -26,18 +23,6 @@ from klipstream_relay.signing import new_secret
 ROOT = Path(__file__).resolve().parents[3]
 CHART = str(ROOT / "charts" / "klipstream")
 FINISHED = {"phase": "Succeeded", "finishedAt": "2026-01-02T03:04:05.000Z", "queueName": "default", "sequence": 5}
-
-
-@pytest.fixture
-def helm(control_plane) -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    environment = os.environ | {"KUBECONFIG": str(control_plane.kubeconfig)}
-
-    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [str(tools_folder() / "helm"), *arguments], env=environment, capture_output=True, text=True, check=False
-        )
-
-    return run
 
 
 def rendered(helm: Callable[..., Any], *settings: str) -> list[dict[str, Any]]:

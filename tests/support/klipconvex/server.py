@@ -36,7 +36,6 @@ class ConvexTestServer:
     """A running server, empty at first."""
 
     url: str
-    site_url: str
     _session: aiohttp.ClientSession = field(repr=False)
 
     async def call(self, kind: str, function: str, /, **args: Any) -> Any:
@@ -94,7 +93,7 @@ async def functions_served(
     """Our functions, served on loopback; the process ends with the block. With LIVE_URL the deployment there."""
     if LIVE_URL:
         async with aiohttp.ClientSession() as session:
-            yield ConvexTestServer(LIVE_URL, LIVE_URL.replace(".convex.cloud", ".convex.site"), session)
+            yield ConvexTestServer(LIVE_URL, session)
         return
     known = {"KLIPSTREAM_RELAY_SECRET": SECRET, "KLIPSTREAM_APP_SECRET": APP_SECRET, "CONVEX_TEST_ADMIN_KEY": ADMIN_KEY}
     found = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}  # node is beside this Python
@@ -110,9 +109,8 @@ async def functions_served(
         async with asyncio.timeout(READY_SECONDS):
             line = await process.stdout.readline()
         assert line, f"the convex-test server did not start: {log.read_text()}"
-        addresses = json.loads(line)
         async with aiohttp.ClientSession() as session:
-            yield ConvexTestServer(addresses["url"], addresses["siteUrl"], session)
+            yield ConvexTestServer(json.loads(line)["url"], session)
     finally:
         # tsx runs node as a child: the group is stopped.
         os.killpg(process.pid, signal.SIGKILL)

@@ -43,8 +43,6 @@ class Deployment:
         self._secret = secret
         self._deploy_key = deploy_key
         self._session: aiohttp.ClientSession | None = None
-        self.bytes_sent = 0
-        self.calls = 0
 
     async def __aenter__(self) -> Self:
         headers = {"Convex-Client": "klipstream-relay"}
@@ -75,8 +73,6 @@ class Deployment:
         else:
             args = {"secret": self._secret} | args
         body = orjson.dumps({"path": function, "args": args, "format": "json"})
-        self.calls += 1
-        self.bytes_sent += len(body)
         try:
             async with self._session.post(
                 f"{self._url}/api/{kind}",
