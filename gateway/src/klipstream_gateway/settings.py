@@ -20,7 +20,9 @@ class BadSetting(ValueError):
 class Settings:
     """How this replica runs. `rates` are requests per minute, for each key or address.
 
-    `namespace` is where its jobs and queues are. `trusted_proxies` are those whose X-Forwarded-For is believed.
+    `namespace` is where its jobs and queues are. `results_claim` is the claim that is mounted here, as
+    "namespace/name"; its path is that of the queues' results URL. `trusted_proxies` are those whose
+    X-Forwarded-For is believed.
     """
 
     namespace: str
@@ -41,6 +43,7 @@ class Settings:
     body_bytes: int
     request_seconds: float
     streams_at_most: int
+    results_claim: str | None
     lease_name: str
     lease_namespace: str
     log_format: str
@@ -109,6 +112,7 @@ class Settings:
             body_bytes=int(number("BODY_BYTES", 65_536, 1024, 4_194_304)),
             request_seconds=number("REQUEST_SECONDS", 30, 1, 300),
             streams_at_most=int(number("STREAMS_AT_MOST", 2000, 1, 100_000)),
+            results_claim=text("RESULTS_CLAIM", "") or None,
             lease_name=text("LEASE_NAME", "klipstream-operator"),
             lease_namespace=text("LEASE_NAMESPACE", home),
             log_format=log_format,
