@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from klipstream_gateway.routes import RateClass
 from klipstream_sealing import PublicKey
@@ -105,7 +106,7 @@ class Settings:
                 RateClass.CHANGE: rate(RateClass.CHANGE, 60),
                 RateClass.ADMIN: rate(RateClass.ADMIN, 5),
             },
-            rate_storage=text("RATE_STORAGE", "async+memory://"),
+            rate_storage=_rate_storage(text("RATE_STORAGE", "memory")),
             trusted_proxies=_networks("TRUSTED_PROXIES", several("TRUSTED_PROXIES")),
             allowed_origins=several("ALLOWED_ORIGINS"),
             allowed_callbacks=several("ALLOWED_CALLBACKS"),
@@ -118,6 +119,22 @@ class Settings:
             log_format=log_format,
             log_level=text("LOG_LEVEL", "INFO").upper(),
         )
+
+
+def _rate_storage(value: str) -> str:
+    """memory, or the URL of a Redis. It may hold a password, so it is not repeated."""
+    if value == "memory":
+        return value
+    try:
+        parts = urlsplit(value)
+        known = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise BadSetting(
+            "KLIPSTREAM_RATE_STORAGE: use memory, or a URL such as redis://:PASSWORD@HOST:6379/0 (rediss: TLS)"
+        )
+    return value
 
 
 def _public_key(value: str) -> PublicKey | None:
