@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from klipbench import admission, report, webhooks
+from klipbench import admission, convex, report, webhooks
 from klipcluster.errors import ClusterError
 
 BUILD = Path("build") / "bench"
@@ -17,10 +17,11 @@ def main() -> int:
     suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
     admission.add_options(suites.add_parser("admission", help="1,000 queued jobs, limit 50, and bare Jobs"))
     webhooks.add_options(suites.add_parser("webhooks", help="deliveries on loopback, memory with many pending"))
+    convex.add_options(suites.add_parser("convex", help="10,000 jobs shown in Convex, and mended after changes"))
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped run takes its cluster down, too
     try:
-        broken = _webhooks(asked) if asked.suite == "webhooks" else _admission(asked)
+        broken = SUITES[asked.suite](asked)
     except ClusterError as error:
         print(f"klipbench: {error}", file=sys.stderr)
         return 2
@@ -42,6 +43,15 @@ def _webhooks(asked: argparse.Namespace) -> bool:
     print("\n".join(webhooks.lines(result)))
     return webhooks.broken(result)
 
+
+def _convex(asked: argparse.Namespace) -> bool:
+    result = convex.run(convex.Options(asked.jobs, asked.changes, asked.seed), BUILD)
+    convex.write_json(result, BUILD / "convex.json")
+    print("\n".join(convex.lines(result)))
+    return convex.broken(result)
+
+
+SUITES = {"admission": _admission, "convex": _convex, "webhooks": _webhooks}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -19,7 +19,7 @@ from klipfake.processes import Process, free_port
 from klipstream_kube import Client
 from klipwebhook.statuses import PlayedJob
 
-DEADLINE_SECONDS = 40.0
+DEADLINE_SECONDS = 120.0
 
 
 class Received(NamedTuple):
