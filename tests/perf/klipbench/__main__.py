@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from klipbench import admission, convex, report, webhooks
+from klipbench import admission, convex, gateway, report, webhooks
 from klipcluster.errors import ClusterError
 
 BUILD = Path("build") / "bench"
@@ -18,6 +18,7 @@ def main() -> int:
     admission.add_options(suites.add_parser("admission", help="1,000 queued jobs, limit 50, and bare Jobs"))
     webhooks.add_options(suites.add_parser("webhooks", help="deliveries on loopback, memory with many pending"))
     convex.add_options(suites.add_parser("convex", help="10,000 jobs shown in Convex, and mended after changes"))
+    gateway.add_options(suites.add_parser("gateway", help="requests and streams of the REST API, 10,000 waiting jobs"))
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped run takes its cluster down, too
     try:
@@ -37,6 +38,13 @@ def _admission(asked: argparse.Namespace) -> bool:
     return report.broken(result)
 
 
+def _gateway(asked: argparse.Namespace) -> bool:
+    result = gateway.run(gateway.Options(asked.jobs, asked.callers, asked.seconds, asked.streams), BUILD)
+    gateway.write_json(result, BUILD / "gateway.json")
+    print("\n".join(gateway.lines(result)))
+    return gateway.broken(result)
+
+
 def _webhooks(asked: argparse.Namespace) -> bool:
     result = webhooks.run(webhooks.Options(asked.deliveries, asked.pending, asked.endpoints), BUILD)
     webhooks.write_json(result, BUILD / "webhooks.json")
@@ -51,7 +59,7 @@ def _convex(asked: argparse.Namespace) -> bool:
     return convex.broken(result)
 
 
-SUITES = {"admission": _admission, "convex": _convex, "webhooks": _webhooks}
+SUITES = {"admission": _admission, "convex": _convex, "gateway": _gateway, "webhooks": _webhooks}
 
 if __name__ == "__main__":
     sys.exit(main())
