@@ -13,13 +13,13 @@ from klipstream_gateway.description import description_routes
 from klipstream_gateway.http import Front
 from klipstream_gateway.keys import KeyFolder
 from klipstream_gateway.metrics import Metrics
-from klipstream_gateway.metrics_server import serve_metrics
 from klipstream_gateway.rates import RateLimiter
 from klipstream_gateway.service import make_service
 from klipstream_gateway.settings import Settings
 from klipstream_gateway.tokens import Tokens
 from klipstream_kube import Client, Reflector, Resource
 from klipstream_kube.client import Object
+from klipstream_service.pages import metrics, pages
 
 log = logging.getLogger(__name__)
 LAST_ANSWERS_SECONDS = 5.0
@@ -83,7 +83,7 @@ class Runtime:
         front = Front(settings, access, self.rates, self.metrics)
         routes = (*self.service.routes, *description_routes(self.service.routes))
         async with (
-            serve_metrics(self.metrics.registry, settings.metrics_host, settings.metrics_port),
+            pages(settings.metrics_host, settings.metrics_port, {"/metrics": metrics(self.metrics.registry)}),
             _serving(front.application(routes), settings.host, settings.port),
             asyncio.TaskGroup() as tasks,
         ):
