@@ -22,7 +22,6 @@ from yt_dlp.networking.exceptions import HTTPError
 from yt_dlp.utils import DownloadCancelled, DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError
 
 from klipstream_pipeline import guard
-from klipstream_pipeline.addresses import parse_networks
 from klipstream_pipeline.fetch_request import Wanted
 
 log = logging.getLogger("fetch")
@@ -236,7 +235,7 @@ def main() -> int:
     """One request, then the end."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     wanted = Wanted.from_json(sys.stdin.read())
-    guard.install(parse_networks(wanted.allowed))
+    guard.install(guard.rules_of(wanted.allowed))
     try:
         size = fetch(wanted)
     except (Exception, guard.AddressRefused) as error:
