@@ -61,7 +61,8 @@ def _seen(events: Path, description: dict[str, Any]) -> dict[str, Counter[int]]:
             if "ScenarioFinished" not in event:
                 continue
             recorder = event["ScenarioFinished"]["recorder"]
-            for number, interaction in recorder["interactions"].items():
+            # A scenario that was skipped has none.
+            for number, interaction in recorder.get("interactions", {}).items():
                 case = recorder["cases"][number]["value"]
                 operation = operations.get((case["method"], case["path"]))
                 if operation is not None and interaction["response"] is not None:
