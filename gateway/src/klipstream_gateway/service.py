@@ -26,6 +26,7 @@ class Service:
     cache: Cache
     hub: Hub
     routes: tuple[Route, ...]
+    views: Views
 
 
 def make_service(settings: Settings, client: Client, problems: Callable[[], list[str]]) -> Service:
@@ -39,4 +40,4 @@ def make_service(settings: Settings, client: Client, problems: Callable[[], list
     jobs = JobOperations(cluster, cache, views, sealer, Rules.of(allowed_hosts=settings.allowed_callbacks))
     queues = QueueOperations(cluster, cache, forecasts, client.now)
     streams = Streams(hub, cache, views, jobs, queues, settings.streams_at_most)
-    return Service(cache, hub, routes(jobs, queues, streams, Meta(problems), settings.anonymous_submit))
+    return Service(cache, hub, routes(jobs, queues, streams, Meta(problems), settings.anonymous_submit), views)
