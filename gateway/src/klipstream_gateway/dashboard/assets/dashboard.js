@@ -176,7 +176,7 @@ class KlipChart extends HTMLElement {
     this.plot = new uPlot(
       {
         ...this.size(),
-        padding: [8, 4, 0, 0],
+        padding: [8, 16, 0, 0],
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
         legend: { show: false },
         tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
