@@ -12,7 +12,9 @@ from playwright.sync_api import Browser, expect
 
 from klipfake.worker import Worker
 from klipgate.browser import PHONE, Tab, browsing
+from klipgate.pictures import take
 from klipgate.stack import Stack, stacked
+from klipstream_gateway.routes import Scope
 
 pytestmark = [pytest.mark.sweep, pytest.mark.timeout(600)]
 PAGES = ("", "/jobs", "/dead-letters", "/submit", "/administration", "/queues/default", "/sign-in", "/nowhere")
@@ -308,8 +310,6 @@ def test_a_lost_stream_is_said_and_comes_back(stack: Stack, browser: Browser) ->
 
 
 def test_a_revoked_key_ends_the_session_at_once(stack: Stack, browser: Browser) -> None:
-    from klipstream_gateway.routes import Scope
-
     key = stack.gateway.add_key("leaver", Scope.READ)
     with Tab(browser, stack.gateway.url) as tab:
         stack.world.until(lambda: stack.gateway.client().get(
@@ -327,28 +327,32 @@ def test_a_revoked_key_ends_the_session_at_once(stack: Stack, browser: Browser) 
 # --- for everybody ----------------------------------------------------------------------------------------------
 
 
-def some_of_everything(stack: Stack) -> list[str]:
-    """Pages of jobs in every state."""
+@pytest.fixture(scope="module")
+def every_page(stack: Stack) -> list[str]:
+    """All pages, with jobs in every state."""
     a_queue(stack, "states", mode="Paused")
+    a_queue(stack, "busy", maxRetries=0)
     waiting = stack.submit(queue="states", callback_url="https://hooks.example.com/x")
-    failed = stack.submit(queue="default", params={"fake_exits": "1"}, max_retries=0)
-    done = stack.submit(queue="default")
-    running = stack.submit(queue="default", params={"fake_seconds": "900"})
+    failed = stack.submit(queue="busy", params={"fake_exits": "1"})
+    done = stack.submit(queue="busy")
+    running = stack.submit(queue="busy", params={"fake_seconds": "3000"})
     stack.until(failed, "failed")
     stack.until(done, "completed")
     stack.until(running, "processing")
-    return [f"/jobs/{each}" for each in (waiting, failed, done, running)] + ["/queues/states", "/queues/unknown"]
+    jobs = [f"/jobs/{each}" for each in (waiting, failed, done, running)]
+    return [*PAGES, *jobs, "/queues/states", "/queues/busy", "/queues/unknown"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_has_a_barrier_or_breaks_its_own_policy(stack: Stack, browser: Browser, scheme: str) -> None:
-    paths = [*PAGES, *some_of_everything(stack)]
+def test_no_page_has_a_barrier_or_breaks_its_own_policy(
+    stack: Stack, browser: Browser, every_page: list[str], scheme: str
+) -> None:
     found: dict[str, list[str]] = {}
     with Tab(browser, stack.gateway.url, color_scheme=scheme) as tab:
         for who in ("nobody", "admin"):
             if who == "admin":
                 tab.sign_in(stack.gateway.keys["admin"])
-            for path in paths:
+            for path in every_page:
                 page = tab.go(path)
                 for details in page.locator("details").all():
                     details.locator("summary").click()
@@ -358,11 +362,11 @@ def test_no_page_has_a_barrier_or_breaks_its_own_policy(stack: Stack, browser: B
     assert refused == []
 
 
-def test_nothing_is_wider_than_a_phone(stack: Stack, browser: Browser) -> None:
+def test_nothing_is_wider_than_a_phone(stack: Stack, browser: Browser, every_page: list[str]) -> None:
     with Tab(browser, stack.gateway.url, PHONE, has_touch=True, is_mobile=True) as tab:
         tab.sign_in(stack.gateway.keys["admin"])
         wide = {}
-        for path in [*PAGES, *some_of_everything(stack)]:
+        for path in every_page:
             tab.go(path)
             wide[path] = tab.too_wide()
         assert {path: by for path, by in wide.items() if by > 0} == {}
@@ -423,8 +427,6 @@ def test_forms_work_without_scripts(stack: Stack, browser: Browser) -> None:
 @pytest.mark.skipif("KLIPSTREAM_SCREENSHOTS" not in os.environ, reason="asked for by KLIPSTREAM_SCREENSHOTS=1")
 def test_pictures_for_the_documentation(control_plane, kubectl, browser: Browser, tmp_path: Path) -> None:
     """Not a test: writes docs/images, in a namespace of its own."""
-    from klipgate.pictures import take
-
     home = f"t-{uuid.uuid4().hex[:8]}"
     kubectl("create", "namespace", home)
     with stacked(kubectl, control_plane.kubeconfig, home, tmp_path) as stack:

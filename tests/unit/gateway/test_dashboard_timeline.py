@@ -56,9 +56,7 @@ def test_there_is_no_timeline_before_the_first_attempt():
 
 
 def test_attempts_follow_their_waits_on_one_axis():
-    found = timeline(
-        (attempt(1, 10, 30, failed=True), attempt(2, 60, None)), JobState.PROCESSING, at(0), None, at(100)
-    )
+    found = timeline((attempt(1, 10, 30, failed=True), attempt(2, 60, None)), JobState.PROCESSING, at(0), None, at(100))
     assert found is not None
     first, second = found.rows
     assert [(bar.kind, bar.left_percent, bar.width_percent) for bar in first] == [
@@ -78,7 +76,9 @@ def test_the_last_attempt_of_a_finished_job_ends_with_it():
 
 
 def test_the_shortest_attempt_can_be_seen_and_nothing_leaves_the_axis():
-    found = timeline((attempt(1, 0, 9999.9), attempt(2, 9999.9, 10_000)), JobState.FAILED, at(0), at(10_000), at(10_000))
+    found = timeline(
+        (attempt(1, 0, 9999.9), attempt(2, 9999.9, 10_000)), JobState.FAILED, at(0), at(10_000), at(10_000)
+    )
     assert found is not None
     for row in found.rows:
         for bar in row:

@@ -204,7 +204,11 @@ class Pages:
                 "job": detail,
                 "detail": True,
                 "timeline": timeline(
-                    detail.attempts, detail.status, detail.queued_at or detail.created_at, detail.finished_at, self.now()
+                    detail.attempts,
+                    detail.status,
+                    detail.queued_at or detail.created_at,
+                    detail.finished_at,
+                    self.now(),
                 ),
                 "worker_message": job.status.progress.message if job.status.progress is not None else None,
                 "announced_at": job.status.announced_at,
@@ -323,7 +327,9 @@ def _charts(found: tuple[history.Hour, ...]) -> dict[str, Any]:
         "completed_sum": sum(hour.completed for hour in found),
         "failed_sum": sum(hour.failed for hour in found),
         "deepest": max(hour.depth for hour in found),
-        "last_wait": next((hour.wait_p50_seconds for hour in reversed(found) if hour.wait_p50_seconds is not None), None),
+        "last_wait": next(
+            (hour.wait_p50_seconds for hour in reversed(found) if hour.wait_p50_seconds is not None), None
+        ),
     }
 
 

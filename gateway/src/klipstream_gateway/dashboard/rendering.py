@@ -81,5 +81,3 @@ def problem_page(refused: Refused, back: str = HOME) -> Page:
 def done_page(text: str, back: str) -> Page:
     """What came of an act, for browsers without scripts."""
     return Page("done", "Done", {"text": text, "back": back}, live=False)
-
-

@@ -63,6 +63,8 @@ class Dashboard:
 
     async def page(self, request: web.Request) -> web.Response:
         """Any page, or its live part alone where htmx asks for it."""
+        if request.path.endswith("/"):
+            raise web.HTTPSeeOther(request.path.rstrip("/"))
         viewer = await self._viewer(request)
         await self._count(viewer)
         wanted = request.query.get("job_id", "").strip()
