@@ -94,6 +94,25 @@ def cases() -> list[tuple[str, Callable[[Source], Answer], str, bool]]:
     ]
 
 
+@pytest.mark.parametrize("answer", [pytest.param(case[1], id=case[0]) for case in cases()])
+def test_a_signature_stands_in_no_message_and_no_log(
+    tmp_path: Path, source: Source, answer: Callable[[Source], Answer], capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    signed = "/v?X-Signature=c4n4ry%2Fc4n4ry&by=someone-else"
+    source.answers["/v"] = source.answers[signed] = answer(source)
+    said: list[str] = []
+    named, limits = source.url("/v"), Limits(HERE.allowed, 2_000_000, QUICK)
+    with pytest.raises(AnalysisError) as caught:
+        download_video(source.url(signed), tmp_path / "v", limits, lambda _, message: said.append(message), named=named)
+    assert named in str(caught.value)
+    out, err = capfd.readouterr()
+    for text in (str(caught.value), *said, caplog.text, out, err):
+        assert "c4n4ry" not in text
+        assert "someone-else" not in text
+    assert any("c4n4ry" in path for path, _ in source.asked), "the source is asked with it"
+
+
 @pytest.mark.parametrize(("answer", "code", "retryable"), [pytest.param(*case[1:], id=case[0]) for case in cases()])
 def test_a_bad_source_is_told_apart(
     tmp_path: Path, source: Source, answer: Callable[[Source], Answer], code: str, retryable: bool

@@ -49,6 +49,7 @@ class Runtime:
         self.stopping = asyncio.Event()
         self.metrics = Metrics()
         client.on_request = self.metrics.asked
+        self.rates = RateLimiter(settings.rates, settings.rate_storage)
         self.service = make_service(settings, client, self.problems)
         cache = self.service.cache
         self._feeds = [
@@ -59,6 +60,8 @@ class Runtime:
         self.metrics.gauge("cached_jobs", "AnalysisJobs that are known.", lambda: float(len(cache.jobs)))
         self.metrics.gauge("unreadable_objects", "Objects of a version that is not understood.",
                            lambda: float(len(cache.unreadable)))  # fmt: skip
+        self.metrics.gauge("rate_limits_alone", "1 where this replica counts requests by itself, Redis being away.",
+                           lambda: float(self.rates.alone))  # fmt: skip
 
     def problems(self) -> list[str]:
         """What keeps this replica from being ready."""
@@ -78,7 +81,7 @@ class Runtime:
             Tokens(self.client, settings.namespace, settings.token_audience) if settings.kubernetes_tokens else None
         )
         access = Access(KeyFolder(settings.keys_folder), tokens)
-        front = Front(settings, access, RateLimiter(settings.rates, settings.rate_storage), self.metrics)
+        front = Front(settings, access, self.rates, self.metrics)
         routes = (*self.service.routes, *description_routes(self.service.routes))
         app = front.application(routes)
         add_dashboard(app, front, self.service, self.client.now)

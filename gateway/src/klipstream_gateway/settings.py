@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from klipstream_gateway.routes import RateClass
 from klipstream_sealing import PublicKey
@@ -20,7 +21,9 @@ class BadSetting(ValueError):
 class Settings:
     """How this replica runs. `rates` are requests per minute, for each key or address.
 
-    `namespace` is where its jobs and queues are. `trusted_proxies` are those whose X-Forwarded-For is believed.
+    `namespace` is where its jobs and queues are. `results_claim` is the claim that is mounted here, as
+    "namespace/name"; its path is that of the queues' results URL. `trusted_proxies` are those whose
+    X-Forwarded-For is believed.
     """
 
     namespace: str
@@ -41,6 +44,7 @@ class Settings:
     body_bytes: int
     request_seconds: float
     streams_at_most: int
+    results_claim: str | None
     lease_name: str
     lease_namespace: str
     log_format: str
@@ -102,18 +106,35 @@ class Settings:
                 RateClass.CHANGE: rate(RateClass.CHANGE, 60),
                 RateClass.ADMIN: rate(RateClass.ADMIN, 5),
             },
-            rate_storage=text("RATE_STORAGE", "async+memory://"),
+            rate_storage=_rate_storage(text("RATE_STORAGE", "memory")),
             trusted_proxies=_networks("TRUSTED_PROXIES", several("TRUSTED_PROXIES")),
             allowed_origins=several("ALLOWED_ORIGINS"),
             allowed_callbacks=several("ALLOWED_CALLBACKS"),
             body_bytes=int(number("BODY_BYTES", 65_536, 1024, 4_194_304)),
             request_seconds=number("REQUEST_SECONDS", 30, 1, 300),
             streams_at_most=int(number("STREAMS_AT_MOST", 2000, 1, 100_000)),
+            results_claim=text("RESULTS_CLAIM", "") or None,
             lease_name=text("LEASE_NAME", "klipstream-operator"),
             lease_namespace=text("LEASE_NAMESPACE", home),
             log_format=log_format,
             log_level=text("LOG_LEVEL", "INFO").upper(),
         )
+
+
+def _rate_storage(value: str) -> str:
+    """memory, or the URL of a Redis. It may hold a password, so it is not repeated."""
+    if value == "memory":
+        return value
+    try:
+        parts = urlsplit(value)
+        known = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise BadSetting(
+            "KLIPSTREAM_RATE_STORAGE: use memory, or a URL such as redis://:PASSWORD@HOST:6379/0 (rediss: TLS)"
+        )
+    return value
 
 
 def _public_key(value: str) -> PublicKey | None:

@@ -70,7 +70,8 @@ def _obtain(
             stage.skip_to(1.0, "heard by an earlier attempt")
         else:
             video = scratch / "video"
-            size = download_video(task.video_url, video, limits, _Part(stage, CHAT_SHARE, 1.0).report)
+            part = _Part(stage, CHAT_SHARE, 1.0).report
+            size = download_video(task.source_url(), video, limits, part, named=task.video_url)
             log.info("%.1f MB fetched", size / 1e6)
     with task.stage("Transcribing") as stage:
         if recording is None:

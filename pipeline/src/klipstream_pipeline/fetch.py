@@ -11,6 +11,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -232,10 +233,18 @@ def _tell(**said: Any) -> None:
     print(json.dumps(said), flush=True)
 
 
+def _shown(wanted: Wanted, record: logging.LogRecord) -> bool:
+    """A filter: what is logged names the URL as others may read it."""
+    record.msg, record.args = wanted.shown(record.getMessage()), None
+    return True
+
+
 def main() -> int:
     """One request, then the end."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     wanted = Wanted.from_json(sys.stdin.read())
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(partial(_shown, wanted))
     guard.install(parse_networks(wanted.allowed))
     try:
         size = fetch(wanted)
@@ -243,7 +252,7 @@ def main() -> int:
         code, message = explain(error, wanted.url)
         if code == "DownloadFailed":
             log.warning("%s", "".join(traceback.format_exception(error)[-3:]).strip())
-        _tell(failed=code, message=message)
+        _tell(failed=code, message=wanted.shown(message))
         return 1
     _tell(done=size)
     return 0
