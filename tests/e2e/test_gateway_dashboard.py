@@ -425,7 +425,9 @@ def test_forms_work_without_scripts(stack: Stack, browser: Browser) -> None:
 
 
 @pytest.mark.skipif("KLIPSTREAM_SCREENSHOTS" not in os.environ, reason="asked for by KLIPSTREAM_SCREENSHOTS=1")
-def test_pictures_for_the_documentation(control_plane, kubectl, browser: Browser, tmp_path: Path) -> None:
+def test_pictures_for_the_documentation(
+    control_plane, custom_resources, kubectl, browser: Browser, tmp_path: Path
+) -> None:
     """Not a test: writes docs/images, in a namespace of its own."""
     home = f"t-{uuid.uuid4().hex[:8]}"
     kubectl("create", "namespace", home)

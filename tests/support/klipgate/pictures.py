@@ -50,26 +50,24 @@ def day(stack: Stack) -> tuple[str, str]:
     stack.world.queue("default", maxConcurrentJobs=3, retryDelaysSeconds=[1, 1, 1])
     stack.world.queue("archive", mode="Paused", maxConcurrentJobs=2, maxQueueSize=500)
     stack.world.kubectl("delete", "aq", "paused")
-    for number in range(24):
+    for number in range(8):
         stack.submit(video_id=f"24727{number:05}", type="talk", params={"fake_seconds": f"{1 + number % 7}"})
     gone = [stack.submit(video_id=f"188043{n}731", params={"fake_exits": "3", "fake_message": GONE}) for n in range(3)]
     broken = stack.submit(video_id="9913002210", max_retries=1, params={"fake_exits": "1"})
     history(stack)
     for job_id in (*gone, broken):
         stack.until(job_id, "failed")
-    running = [
-        (stack.submit(video_id=video, priority=priority, type="talk", params={"fake_seconds": "3000"}), *posted)
-        for video, priority, *posted in RUNNING
-    ]
-    for job_id, percentage, stage, message, seconds in running:
-        stack.until(job_id, "processing")
-        post(stack, job_id, percentage, stage=stage, message=message, estimated_completion_seconds=seconds)
+    running = []
+    for video, priority, percentage, stage, message, seconds in RUNNING:
+        running.append(stack.submit(video_id=video, priority=priority, type="talk", params={"fake_seconds": "3000"}))
+        stack.until(running[-1], "processing")
+        post(stack, running[-1], percentage, stage=stage, message=message, estimated_completion_seconds=seconds)
     waiting = [
         stack.submit(video_id=f"2473{number:06}", priority=priority, type="talk",
                      callback_url="https://hooks.example.com/analysis")
         for number, priority in enumerate(WAITING, 118_201)
     ]  # fmt: skip
-    return running[0][0], waiting[4]
+    return running[0], waiting[4]
 
 
 def post(stack: Stack, job_id: str, percentage: float, **more: Any) -> None:

@@ -38,17 +38,18 @@ def test_finished_jobs_count_in_the_hour_of_their_end():
     assert sum(each.completed + each.failed for each in found) == 2
 
 
-def test_depth_is_what_waited_at_the_end_of_an_hour():
+def test_depth_is_how_many_waited_at_once_in_an_hour():
     waiting = job("Queued", queuedAt=before(3))
     from_before_the_day = job("Queued", queuedAt=before(100))
     short = ended("Succeeded", 2.2, 2.1, 1)
     found = hours([waiting, from_before_the_day, short], NOW)
-    assert [each.depth for each in found] == [1] * 20 + [2, 2, 2, 2]
+    # What waited short of an hour counts in it, and what came before the day waits from its beginning on.
+    assert [each.depth for each in found] == [1] * 20 + [2, 3, 2, 2]
 
 
 def test_a_job_that_was_cancelled_while_it_waited_leaves_the_line():
     found = hours([job("Cancelled", queuedAt=before(5), finishedAt=before(2))], NOW)
-    assert [each.depth for each in found[-7:]] == [0, 1, 1, 1, 0, 0, 0]
+    assert [each.depth for each in found[-7:]] == [0, 1, 1, 1, 1, 0, 0]
 
 
 def test_waits_are_of_those_that_started_in_the_hour():

@@ -13,7 +13,7 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """One hour. Waits are those of jobs that first started in it; depth is how many waited at its end."""
+    """One hour. Waits are those of jobs that first started in it; depth is how many waited at once, at most."""
 
     begin: datetime
     completed: int
@@ -29,7 +29,8 @@ def hours(jobs: Iterable[AnalysisJob], now: datetime, number: int = HOURS) -> tu
     Jobs that were deleted by now are missing: succeeded ones are kept for a week unless the queue says otherwise.
     """
     begin = now.replace(minute=0, second=0, microsecond=0) - HOUR * (number - 1)
-    completed, failed, change = [0] * number, [0] * number, [0] * (number + 1)
+    completed, failed = [0] * number, [0] * number
+    moves: list[tuple[datetime, int]] = []
     waits: list[list[float]] = [[] for _ in range(number)]
 
     def slot(moment: datetime) -> int:
@@ -48,18 +49,33 @@ def hours(jobs: Iterable[AnalysisJob], now: datetime, number: int = HOURS) -> tu
         left = started if started is not None else status.finished_at
         if left is None and status.attempt:
             continue  # the first attempt is not known any more
-        if slot(status.queued_at) < number:
-            change[max(0, slot(status.queued_at))] += 1
-            if left is not None and slot(left) < number:
-                change[max(0, slot(left))] -= 1
+        moves.append((status.queued_at, 1))
+        if left is not None:
+            moves.append((max(left, status.queued_at), -1))
         if started is not None and 0 <= slot(started) < number:
             waits[slot(started)].append(max(0.0, (started - status.queued_at).total_seconds()))
-    depth, found = 0, []
-    for index in range(number):
-        depth += change[index]
-        median, cautious = _quantiles(waits[index])
-        found.append(Hour(begin + HOUR * index, completed[index], failed[index], depth, median, cautious))
-    return tuple(found)
+    depths = _deepest(moves, begin, number)
+    return tuple(
+        Hour(begin + HOUR * index, completed[index], failed[index], depths[index], *_quantiles(waits[index]))
+        for index in range(number)
+    )
+
+
+def _deepest(moves: list[tuple[datetime, int]], begin: datetime, number: int) -> list[int]:
+    """How many waited at once in each hour, at most. Who leaves in the moment in which another comes leaves first."""
+    deepest, depth, index = [0] * number, 0, 0
+    for moment, change in sorted(moves):
+        at = (moment - begin) // HOUR
+        if at >= number:
+            break
+        while index < at:
+            index += 1
+            deepest[index] = depth
+        depth += change
+        deepest[index] = max(deepest[index], depth)
+    for later in range(index + 1, number):
+        deepest[later] = depth
+    return deepest
 
 
 def first_start(job: AnalysisJob) -> datetime | None:
