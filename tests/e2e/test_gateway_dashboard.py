@@ -4,7 +4,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -345,7 +345,7 @@ def every_page(stack: Stack) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_has_a_barrier_or_breaks_its_own_policy(
-    stack: Stack, browser: Browser, every_page: list[str], scheme: str
+    stack: Stack, browser: Browser, every_page: list[str], scheme: str, figures: Callable[[str], None]
 ) -> None:
     found: dict[str, list[str]] = {}
     with Tab(browser, stack.gateway.url, color_scheme=scheme) as tab:
@@ -358,6 +358,8 @@ def test_no_page_has_a_barrier_or_breaks_its_own_policy(
                     details.locator("summary").click()
                 found[f"{who} {path}"] = tab.violations() + tab.barriers()
         refused = [each for each in tab.complaints if "status of 40" not in each]
+    wrong = sum(len(each) for each in found.values())
+    figures(f"gateway dashboard, {scheme}: {len(found)} pages, {wrong} barriers and violations of the policy")
     assert {path: each for path, each in found.items() if each} == {}
     assert refused == []
 

@@ -10,7 +10,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from klipstream_api import FINISHED_PHASES, AnalysisJob, Phase, Priority
 from klipstream_api.phases import ACTIVE_PHASES
-from klipstream_gateway.answers import JobState, JobStatusView, JobView, QueueStatusView
+from klipstream_gateway.answers import (
+    JobState,
+    JobStatusView,
+    JobView,
+    Performance,
+    QueueMetrics,
+    QueueStatusView,
+)
 from klipstream_gateway.cache import Cache
 from klipstream_gateway.dashboard import history, letters, words
 from klipstream_gateway.dashboard.operations import Caller, Operations
@@ -106,12 +113,11 @@ class Pages:
     async def overview(self, viewer: Viewer, _: Query) -> Page:
         """Figures of all queues, and of the last day for those who may see jobs."""
         status: QueueStatusView = await self.operations.read("getQueueStatus", viewer.caller)
-        metrics = await self.operations.read("getQueueMetrics", viewer.caller)
-        done = metrics.performance
+        done = await self._performance(viewer)
         context: dict[str, Any] = {
             "status": status,
             "performance": done,
-            "success": words.success_percent(done.total_jobs_processed, done.total_jobs_failed),
+            "success": words.success_percent(done.total_jobs_processed, done.total_jobs_failed) if done else None,
             "most_waiting": max([*status.queued_by_priority.values(), 1]),
             "highest_first": tuple(Priority),
         }
@@ -255,6 +261,16 @@ class Pages:
     async def sign_in(self, _: Viewer, query: Query) -> Page:
         """Where credentials are given. `next` leads back."""
         return Page("sign_in", "Sign in", {"next": local(query.get("next"))}, live=False)
+
+    async def _performance(self, viewer: Viewer) -> Performance | None:
+        """None while the API server is away: the other figures are known without it."""
+        try:
+            metrics: QueueMetrics = await self.operations.read("getQueueMetrics", viewer.caller)
+        except Refused as refused:
+            if refused.problem is not Problem.UNAVAILABLE:
+                raise
+            return None
+        return metrics.performance
 
     async def _trouble(self, viewer: Viewer) -> str | None:
         try:

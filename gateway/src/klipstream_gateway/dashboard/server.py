@@ -79,6 +79,10 @@ class Dashboard:
             _forget(response)
         return response
 
+    async def home(self, _: web.Request) -> web.Response:
+        """The bare address of the gateway, as people type it."""
+        raise web.HTTPSeeOther(HOME)
+
     async def act(self, request: web.Request) -> web.StreamResponse:
         """A form that changes something."""
         viewer = await self._viewer(request)
@@ -342,6 +346,7 @@ def add_dashboard(app: web.Application, front: Front, service: Service, now: Cal
     pages = Pages(operations, service.cache, service.views, now, settings.anonymous_submit)
     dashboard = Dashboard(front, service, pages, Rendering(assets(), now), Sessions(settings.keys_folder))
     answering, router = dashboard.answering, app.router
+    router.add_get("/", answering(dashboard.home))
     router.add_get(f"{HOME}/live", answering(dashboard.live))
     router.add_get(f"{HOME}/static/{{name}}", dashboard.files())
     router.add_get(f"{HOME}/jobs/{{job_id}}/log", answering(dashboard.log))
