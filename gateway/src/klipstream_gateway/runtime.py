@@ -14,13 +14,13 @@ from klipstream_gateway.description import description_routes
 from klipstream_gateway.http import Front
 from klipstream_gateway.keys import KeyFolder
 from klipstream_gateway.metrics import Metrics
-from klipstream_gateway.metrics_server import serve_metrics
 from klipstream_gateway.rates import RateLimiter
 from klipstream_gateway.service import make_service
 from klipstream_gateway.settings import Settings
 from klipstream_gateway.tokens import Tokens
 from klipstream_kube import Client, Reflector, Resource
 from klipstream_kube.client import Object
+from klipstream_service.pages import metrics, pages
 
 log = logging.getLogger(__name__)
 LAST_ANSWERS_SECONDS = 5.0
@@ -86,7 +86,7 @@ class Runtime:
         app = front.application(routes)
         add_dashboard(app, front, self.service, self.client.now)
         async with (
-            serve_metrics(self.metrics.registry, settings.metrics_host, settings.metrics_port),
+            pages(settings.metrics_host, settings.metrics_port, {"/metrics": metrics(self.metrics.registry)}),
             _serving(app, settings.host, settings.port),
             asyncio.TaskGroup() as tasks,
         ):

@@ -23,7 +23,6 @@ from yt_dlp.networking.exceptions import HTTPError
 from yt_dlp.utils import DownloadCancelled, DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError
 
 from klipstream_pipeline import guard
-from klipstream_pipeline.addresses import parse_networks
 from klipstream_pipeline.fetch_request import Wanted
 
 log = logging.getLogger("fetch")
@@ -245,7 +244,7 @@ def main() -> int:
     wanted = Wanted.from_json(sys.stdin.read())
     for handler in logging.getLogger().handlers:
         handler.addFilter(partial(_shown, wanted))
-    guard.install(parse_networks(wanted.allowed))
+    guard.install(guard.rules_of(wanted.allowed))
     try:
         size = fetch(wanted)
     except (Exception, guard.AddressRefused) as error:
