@@ -36,10 +36,11 @@ class Desk:
     cache: Any
     problems: list[str] = field(default_factory=list)
 
-    def queue(self, name: str = "default", **spec: Any) -> None:
+    def queue(self, name: str = "default", status: Any = None, **spec: Any) -> None:
         self.cache.put_queue(
             {"metadata": {"name": name, "uid": f"q-{name}", "resourceVersion": "5"},
-             "spec": {"workerTemplate": {"spec": {"containers": [{"name": "worker", "image": "i"}]}}} | spec}
+             "spec": {"workerTemplate": {"spec": {"containers": [{"name": "worker", "image": "i"}]}}} | spec,
+             "status": status or {}}
         )  # fmt: skip
 
     def job(self, name: str, phase: str = "Queued", tenant: str | None = None, status: Any = None, **spec: Any) -> str:
@@ -113,6 +114,26 @@ async def test_lines_can_be_narrowed_by_priority_and_words(desk: Desk) -> None:
     assert "No job in line matches" in await desk.read("/queues/default?q=nothing")
 
 
+async def test_jobs_that_are_retried_or_not_due_yet_stand_beside_the_line(desk: Desk) -> None:
+    desk.queue(maxConcurrentJobs=0)
+    desk.job("now")
+    desk.job("again", "BackingOff", status={"attempt": 1, "nextAttemptAt": "2026-11-26T12:02:00Z"})
+    desk.job("tomorrow", notBefore="2126-11-27T00:00:00Z")
+    text = await desk.read("/queues/default")
+    assert re.search(r"In line 1 .*Waiting for a retry 1 .*in 2 min.*Not before a set time 1 video-tomorrow", text)
+
+
+async def test_of_a_long_line_the_first_hundred_are_shown_and_all_are_counted(desk: Desk) -> None:
+    desk.queue(maxConcurrentJobs=0)
+    for number in range(120):
+        desk.job(f"j{number:03}")
+    text = await desk.read("/queues/default")
+    assert "The first 100 of 120" in text
+    assert "video-j099" in text
+    assert "video-j100" not in text
+    assert "video-j110" in await desk.read("/queues/default?q=j110")
+
+
 async def test_the_end_of_a_job_is_announced_or_not_yet(desk: Desk) -> None:
     desk.queue()
     callback = {"url": "https://hooks.example.com/x"}
@@ -128,7 +149,8 @@ async def test_the_end_of_a_job_is_announced_or_not_yet(desk: Desk) -> None:
 
 
 async def test_a_tenant_finds_nothing_of_others_on_any_page(desk: Desk) -> None:
-    desk.queue()
+    held = [{"uid": f"runs-{tenant}", "attempt": 1, "name": tenant} for tenant in ("red", "blue")]
+    desk.queue(status={"admitted": held})
     failed = {
         "finishedAt": "2026-11-26T11:30:00Z",
         "attempt": 1,

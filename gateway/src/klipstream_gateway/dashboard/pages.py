@@ -5,6 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -123,7 +124,7 @@ class Pages:
         }
         if viewer.reads:
             mine = [job for job in self.cache.jobs.values() if visible(job, viewer.principal)]
-            running = [job for job in mine if job.status.phase in ACTIVE_PHASES]
+            running = self._running(viewer.principal)
             ended = (job for job in mine if job.status.phase in FINISHED_PHASES and job.status.finished_at)
             context |= {
                 "running": self._job_views(sorted(running, key=_began)[:RUNNING_SHOWN]),
@@ -141,27 +142,20 @@ class Pages:
         context: dict[str, Any] = {"queue": status.queues[0], "q": wanted, "priority": priority,
                                    "highest_first": tuple(Priority), "shown_at_most": WAITING_SHOWN}  # fmt: skip
         if viewer.reads:
-            mine = [job for job in self.cache.jobs_of(name) if visible(job, viewer.principal)]
-            line = self.cache.line(name)
-            held = {entry.uid for entry in self.cache.queues[name].status.admitted}
-            waiting = (self.cache.jobs[rank.uid] for rank in line.ranks if rank.uid not in held)
-            found = [
-                job for job in waiting
-                if visible(job, viewer.principal)
-                and (not priority or job.spec.priority == priority)
-                and (not wanted or _mentions(job, wanted))
-            ]  # fmt: skip
-            running = [job for job in mine if job.status.phase in ACTIVE_PHASES]
+            found, count = self._in_line(viewer.principal, name, wanted, priority)
+            running = [job for job in self._running(viewer.principal) if self.cache.queue_name(job) == name]
+            phases, line = self.cache.phases[name], self.cache.line(name)
+            # With thousands in line these are looked for only where there can be some.
+            others = phases[Phase.BACKING_OFF] or phases[Phase.QUEUED] > len(line)
+            mine = [job for job in self.cache.jobs_of(name) if visible(job, viewer.principal)] if others else []
             retrying = [job for job in mine if job.status.phase is Phase.BACKING_OFF]
-            later = [
-                job for job in mine
-                if job.status.phase is Phase.QUEUED and job.uid not in line and job.uid not in held
-            ]  # fmt: skip
+            later = [job for job in mine if job.status.phase is Phase.QUEUED and job.spec.not_before is not None
+                     and job.uid not in line]  # fmt: skip
             context |= {
                 "config": await self.operations.read("getQueueConfig", viewer.caller, {"queue": name}),
                 "running": self._job_views(sorted(running, key=_began)),
-                "waiting": self._job_views(found[:WAITING_SHOWN]),
-                "waiting_count": len(found),
+                "waiting": self._job_views(found),
+                "waiting_count": count,
                 "retrying": self._job_views(sorted(retrying, key=_due)[:WAITING_SHOWN]),
                 "later": self._job_views(later[:WAITING_SHOWN]),
             }
@@ -280,6 +274,29 @@ class Pages:
         return None
 
     # --- parts -----------------------------------------------------------------------------------------------
+
+    def _running(self, principal: Principal) -> list[AnalysisJob]:
+        """What holds a slot and runs, in no order."""
+        held = (self.cache.jobs.get(each.uid) for queue in self.cache.queues.values() for each in queue.status.admitted)
+        return [
+            job for job in held
+            if job is not None and job.status.phase in ACTIVE_PHASES and visible(job, principal)
+        ]  # fmt: skip
+
+    def _in_line(self, principal: Principal, name: str, wanted: str, priority: str) -> tuple[list[AnalysisJob], int]:
+        """The first jobs in line that match, and how many do."""
+        held = {entry.uid for entry in self.cache.queues[name].status.admitted}
+        line = self.cache.line(name)
+        waiting = (self.cache.jobs[rank.uid] for rank in line.ranks if rank.uid not in held)
+        if principal.tenant is None and not wanted and not priority:
+            return list(islice(waiting, WAITING_SHOWN)), len(line) - sum(uid in line for uid in held)
+        found = [
+            job for job in waiting
+            if visible(job, principal)
+            and (not priority or job.spec.priority == priority)
+            and (not wanted or _mentions(job, wanted))
+        ]  # fmt: skip
+        return found[:WAITING_SHOWN], len(found)
 
     def _job_views(self, jobs: Iterable[AnalysisJob]) -> list[JobView]:
         return [self.views.job(job) for job in jobs]
