@@ -4,10 +4,10 @@ import re
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 # Of S3 (X-Amz-Signature, Signature), Google (X-Goog-Signature), Azure (sig), CloudFront (Policy, Key-Pair-Id), Akamai
-# (hdnts, hdnea, hmac), Bunny and others (token). Names of pages' parameters, such as v, t and list, are none.
+# (hdnts, hdnea, hmac), Bunny and others (token). Names of pages' parameters, such as v, t and author, are none.
 _NAMES = re.compile(
-    r"signature|credential|token|secret|password|passwd|api-?_?key|access-?_?key|auth"
-    r"|^(sig|hmac|jwt|policy|key|key-pair-id|hdnts|hdnea|md5|st|pwd)$",
+    r"signature|credential|token|secret|password|passwd|api-?_?key|access-?_?key"
+    r"|^(auth|authorization|sig|hmac|jwt|policy|key|key-pair-id|hdnts|hdnea|md5|pwd)$",
     re.IGNORECASE,
 )
 

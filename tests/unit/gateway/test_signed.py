@@ -7,7 +7,7 @@ from klipstream_gateway.signed import without_signature
 PLAIN = [
     "https://www.youtube.com/watch?v=dQw4w9WgXcQ&t=42s&list=PL1", "https://www.twitch.tv/videos/2472774741?t=1h2m3s",
     "https://example.com/v.mp4", "http://example.com:8080/a%20b.mp4?quality=1080&part=2", "https://example.com/token/v",
-    "https://[broken/v.mp4",
+    "https://[broken/v.mp4", "https://example.com/watch?author=me&st=10&monkey=1",
 ]  # fmt: skip
 SIGNED = {
     "https://b.s3.amazonaws.com/v.mp4?X-Amz-Algorithm=a&X-Amz-Credential=c&X-Amz-Signature=s": "https://b.s3.amazonaws.com/v.mp4",
