@@ -46,3 +46,23 @@ def estimate(
     rest = sum(ahead_seconds[SIMULATED_AT_MOST:]) / slots
     start = free_at[0] + rest
     return Estimate(start, start + own_seconds)
+
+
+def start_seconds(
+    ahead_seconds: Sequence[float], running_left_seconds: Sequence[float], slots: int
+) -> list[float] | None:
+    """Seconds from now until each of the jobs in line starts, and, as the last entry, one that came after them.
+
+    As `estimate`, for all positions at once. None where the queue has no slot.
+    """
+    if slots <= 0:
+        return None
+    ends = sorted(max(0.0, left) for left in running_left_seconds)
+    free_at = [0.0] * max(0, slots - len(ends)) + ends[max(0, len(ends) - slots) :]
+    heapq.heapify(free_at)
+    starts = []
+    for seconds in ahead_seconds:
+        starts.append(free_at[0])
+        heapq.heapreplace(free_at, free_at[0] + seconds)
+    starts.append(free_at[0])
+    return starts

@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from klipbench import admission, report, webhooks
+from klipbench import admission, cli, report, webhooks
 from klipcluster.errors import ClusterError
 
 BUILD = Path("build") / "bench"
@@ -17,10 +17,11 @@ def main() -> int:
     suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
     admission.add_options(suites.add_parser("admission", help="1,000 queued jobs, limit 50, and bare Jobs"))
     webhooks.add_options(suites.add_parser("webhooks", help="deliveries on loopback, memory with many pending"))
+    cli.add_options(suites.add_parser("cli", help="start-up and long lists of kubectl analysis, as ratios to kubectl"))
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped run takes its cluster down, too
     try:
-        broken = _webhooks(asked) if asked.suite == "webhooks" else _admission(asked)
+        broken = {"webhooks": _webhooks, "cli": _cli}.get(asked.suite, _admission)(asked)
     except ClusterError as error:
         print(f"klipbench: {error}", file=sys.stderr)
         return 2
@@ -41,6 +42,13 @@ def _webhooks(asked: argparse.Namespace) -> bool:
     webhooks.write_json(result, BUILD / "webhooks.json")
     print("\n".join(webhooks.lines(result)))
     return webhooks.broken(result)
+
+
+def _cli(asked: argparse.Namespace) -> bool:
+    result = cli.run(cli.Options(asked.jobs, asked.rounds), BUILD)
+    cli.write_json(result, BUILD / "cli.json")
+    print("\n".join(cli.lines(result)))
+    return cli.broken(result)
 
 
 if __name__ == "__main__":
