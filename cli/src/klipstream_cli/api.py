@@ -443,6 +443,8 @@ def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
     while chunk := response.read1(1 << 20):
         *whole, torn = (torn + chunk).split(b"\n")
         yield from whole
+    if torn:
+        raise Unreachable("the answer was cut off")
 
 
 def _words(error: Exception) -> str:

@@ -15,6 +15,8 @@ Object = dict[str, Any]
 PATIENCE_SECONDS = 60.0
 """How long an API server may be away before a command that follows it gives up."""
 LONGEST_PAUSE_SECONDS = 5.0
+SHORTEST_WATCH_SECONDS = 0.9
+"""A watch is asked to last a second at least; one that ends earlier, without a word, is no answer."""
 
 
 def changes(
@@ -49,14 +51,19 @@ def changes(
                 answered, away_since, pause = True, None, 0.2
                 yield from _compared(known, items, wanted)
             left = 300.0 if deadline is None else min(300.0, deadline - time.monotonic())
-            for kind, item in api.watch(resource, namespace, version, label_selector=label_selector,
-                                        field_selector=field_selector, seconds=max(1, round(left))):  # fmt: skip
-                away_since, pause, said = None, 0.2, False
+            began, said_nothing = time.monotonic(), True
+            for kind, item in api.watch(
+                resource, namespace, version, label_selector=label_selector, field_selector=field_selector,
+                seconds=max(1, round(left)),
+            ):  # fmt: skip
+                away_since, pause, said, said_nothing = None, 0.2, False, False
                 version = str(item["metadata"]["resourceVersion"])
                 if kind == "BOOKMARK" or (wanted and item["metadata"]["name"] not in wanted):
                     continue
                 _remember(known, kind, item)
                 yield kind, item
+            if said_nothing and time.monotonic() - began < SHORTEST_WATCH_SECONDS:
+                raise Unreachable("it ends every watch at once")
         except Gone:
             version = ""
         except (Unreachable, ApiProblem) as problem:
