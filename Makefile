@@ -105,6 +105,10 @@ convex: $(NODE) ## Generate convex/_generated from the functions
 docs: venv ## Generate docs/transitions.md from the operator's table
 	$(BIN)/python -m klipstream_operator.transitions > docs/transitions.md
 
+.PHONY: zipapp
+zipapp: venv ## kubectl analysis as one file: build/kubectl-analysis (for this platform and Python)
+	hack/zipapp.sh $(BIN)
+
 # --- checking --------------------------------------------------------------------------------------------------
 
 .PHONY: lint

@@ -86,7 +86,7 @@ def the_queue(session: Session, name: str | None) -> str:
     found = sorted(str(queue["metadata"]["name"]) for queue in session.api.list(ANALYSIS_QUEUES, session.namespace)[0])
     if not found:
         raise Problem(f"there is no AnalysisQueue in the namespace {session.namespace}", Exit.NOT_FOUND,
-                      "kubectl apply -f examples/queue.yaml makes one; -n names another namespace.")  # fmt: skip
+                      "kubectl apply -f examples/default-queue.yaml makes one; -n names another place.")  # fmt: skip
     if len(found) == 1 or "default" in found:
         return "default" if "default" in found else found[0]
     raise Problem(f"name a queue: {', '.join(found)}", Exit.USAGE)

@@ -199,7 +199,7 @@ def _queues(session: Session) -> Iterator[Finding]:
     queues, _ = session.api.list(ANALYSIS_QUEUES, session.scope)
     if not queues:
         yield Finding("Queues", "warning", "there is no AnalysisQueue here, so nothing starts",
-                      "kubectl apply -f examples/queue.yaml")  # fmt: skip
+                      "kubectl apply -f examples/default-queue.yaml")  # fmt: skip
     for queue in queues:
         name, ready = queue["metadata"]["name"], condition(queue, "Ready")
         if ready.get("status") == "True":

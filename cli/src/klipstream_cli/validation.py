@@ -117,23 +117,24 @@ def _check(value: Any, schema: Schema, path: str) -> Iterator[str]:
 
 
 def _string(value: str, schema: Schema, path: str) -> Iterator[str]:
+    """The first of length and pattern that is wrong, and the format besides."""
+    shown, least = _shown(value), schema.get("minLength", 0)
     if "maxLength" in schema and len(value) > schema["maxLength"]:
         yield f"{path}: Too long: may not be more than {schema['maxLength']} bytes"
-    if "minLength" in schema and len(value) < schema["minLength"]:
-        least = schema["minLength"]
-        yield f"{path}: Invalid value: {_shown(value)}: {path} in body should be at least {least} chars long"
-    if "pattern" in schema and not re.search(schema["pattern"].removesuffix("$") + r"\Z", value):
-        yield f"{path}: Invalid value: {_shown(value)}: {path} in body should match '{schema['pattern']}'"
+    elif len(value) < least:
+        yield f"{path}: Invalid value: {shown}: {path} in body should be at least {least} chars long"
+    elif "pattern" in schema and not re.search(schema["pattern"].removesuffix("$") + r"\Z", value):
+        yield f"{path}: Invalid value: {shown}: {path} in body should match '{schema['pattern']}'"
     if schema.get("format") == "date-time" and not _is_moment(value):
-        yield f"{path}: Invalid value: {_shown(value)}: {path} in body must be of type date-time: {_shown(value)}"
+        yield f"{path}: Invalid value: {shown}: {path} in body must be of type date-time: {shown}"
 
 
 def _number(value: float, schema: Schema, path: str) -> Iterator[str]:
     if "maximum" in schema and value > schema["maximum"]:
-        most = _go(schema["maximum"])
+        most = schema["maximum"]
         yield f"{path}: Invalid value: {_shown(value)}: {path} in body should be less than or equal to {most}"
     if "minimum" in schema and value < schema["minimum"]:
-        least = _go(schema["minimum"])
+        least = schema["minimum"]
         yield f"{path}: Invalid value: {_shown(value)}: {path} in body should be greater than or equal to {least}"
 
 
@@ -226,13 +227,6 @@ def _join(path: str, name: str) -> str:
 
 def _shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _go(number: float) -> str:
-    """A number as Go prints a float64: 1e+06 from a million on."""
-    if abs(number) >= 1e21:
-        return f"{number:e}"
-    return str(int(number)) if number == int(number) and abs(number) < 1e6 else f"{number:g}"
 
 
 def _go_type(value: Any) -> str:

@@ -59,10 +59,14 @@ def test_top_shows_what_runs_and_waits_and_its_keys_change_it(stage: World, anal
         terminal.press("y")
         terminal.shows("is being cancelled")
         stage.until_phase(names[2], "Cancelled")
+        select(terminal, names[0])
         terminal.press("p")
-        stage.until(lambda: "Paused" in {stage.get("aq", queue)["spec"]["mode"]}, "the queue is paused")
+        terminal.shows(f"{queue} is Paused", "Paused")
+        assert stage.get("aq", queue)["spec"]["mode"] == "Paused"
+        terminal.until(lambda text: "Paused" in text.splitlines()[1], "the watch tells it")
         terminal.press("p")
-        stage.until(lambda: stage.get("aq", queue)["spec"]["mode"] == "Running", "the queue runs again")
+        terminal.shows(f"{queue} is Running")
+        assert stage.get("aq", queue)["spec"]["mode"] == "Running"
         terminal.press("q")
         assert terminal.code() == 0
     stage.kubectl("patch", "aj", names[0], "--type=merge", "-p", '{"spec":{"cancel":true}}')
@@ -83,8 +87,8 @@ def selected(terminal: Terminal) -> int:
 
 def select(terminal: Terminal, name: str) -> None:
     """Go down to a job, a key at a time."""
-    while (now := selected(terminal)) != row_of(terminal.text, name):
-        terminal.press("down")
+    while (now := selected(terminal)) != (wanted := row_of(terminal.text, name)):
+        terminal.press("down" if now < wanted else "up")
         terminal.until(lambda _, before=now: selected(terminal) not in (-1, before), "the selection moved")
 
 

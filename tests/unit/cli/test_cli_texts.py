@@ -161,3 +161,20 @@ def test_every_rule_of_the_crds_is_understood() -> None:
                 assert evaluate(rule["rule"], {"self": spec}) is True, rule
         for rule in schema.get("x-kubernetes-validations", ()):
             assert evaluate(rule["rule"], {"self": {"metadata": {"name": "a"}}}) is True
+
+
+@pytest.mark.parametrize("command", [["--help"], ["list", "--help"], ["__complete", "queue", ""]])
+def test_help_and_completion_load_none_of_the_heavy_packages(command: list[str]) -> None:
+    """Import times are what start-up consists of; figures are in `make bench SUITE=cli`."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.argv = ['kubectl-analysis', *sys.argv[1:]]\n"
+        "from klipstream_cli.__main__ import run\n"
+        "try:\n    run()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'pydantic', 'rich', 'kubernetes', 'aiohttp', 'klipstream_api', 'asyncio'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ Examples:
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from typing import Annotated
 
@@ -47,7 +48,8 @@ def command(
     if not once:
         Screen(session, picture, feeds, Console()).run()
         return
-    size = _size() if sys.stdout.isatty() else ONCE_SIZE
+    columns, lines = shutil.get_terminal_size(ONCE_SIZE)
+    size = columns, lines - 1 if sys.stdout.isatty() else lines  # the prompt needs a line
     if svg is None:
         show_once(session, picture, feeds, Console(width=size[0], height=size[1]), session.timeout_seconds)
         return
@@ -56,8 +58,3 @@ def command(
                           color_system="truecolor")  # fmt: skip
         show_once(session, picture, feeds, console, session.timeout_seconds)
     console.save_svg(svg, title="kubectl analysis top")
-
-
-def _size() -> tuple[int, int]:
-    columns, lines = os.get_terminal_size()
-    return columns, max(10, lines - 1)

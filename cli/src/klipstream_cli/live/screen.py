@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from rich.text import Text
@@ -25,7 +25,7 @@ PRIORITY_STYLES = {"URGENT": "bold red", "HIGH": "yellow", "NORMAL": "", "LOW": 
 MODE_STYLES = {QueueMode.RUNNING: "green", QueueMode.PAUSED: "yellow", QueueMode.DRAINING: "magenta"}
 _ORDER = (Phase.RUNNING, Phase.STARTING, Phase.QUEUED, Phase.BACKING_OFF, Phase.FAILED, Phase.SUCCEEDED,
           Phase.CANCELLED, Phase.REJECTED)  # fmt: skip
-KEYS = "↑↓ select  c cancel  +/- priority  p pause  r retry  w why  f finished  tab queue  q quit"
+KEYS = "↑↓ c cancel  +- priority  p pause  r retry  w why  f finished  tab queue  q quit"
 
 
 @dataclass(slots=True)
@@ -39,7 +39,9 @@ class View:
     why: bool = False
     question: str = ""
     message: str = ""
-    first_row: int = field(default=0)
+    place: int = 0
+    """Row of what is selected."""
+    first_row: int = 0
 
 
 def rows(picture: Picture, view: View) -> list[AnalysisJob]:
@@ -73,8 +75,9 @@ def frame(picture: Picture, view: View, width: int, height: int, now: datetime, 
     """Exactly `height` lines of at most `width` columns. Moves the selection to something that is there."""
     jobs = rows(picture, view)
     keys = [(job.metadata.namespace, job.metadata.name) for job in jobs]
-    if view.selected not in keys:
-        view.selected = keys[0] if keys else None
+    if view.selected not in keys:  # it is gone: whatever stands in its place now
+        view.selected = keys[min(view.place, len(keys) - 1)] if keys else None
+    view.place = keys.index(view.selected) if view.selected is not None else 0
     lines = [_title(picture, width, now, where), *_queues(picture, view, width, height, now), Text("")]
     panel = _why(picture, view, width, now) if view.why else []
     room = max(1, height - len(lines) - 3 - len(panel))
