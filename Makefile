@@ -100,6 +100,9 @@ crds: venv ## Generate crds/, the chart's copies and the webhooks' schema from t
 .PHONY: convex
 convex: $(NODE) ## Generate convex/_generated from the functions
 	$(WITH_NODE) npm run --silent codegen
+.PHONY: openapi
+openapi: venv ## Generate docs/openapi.json from the gateway's registry of routes
+	$(BIN)/python -m klipstream_gateway.openapi docs/openapi.json
 
 .PHONY: docs
 docs: venv ## Generate docs/transitions.md from the operator's table
@@ -135,7 +138,7 @@ integration: cluster-binaries $(TEST_PACKAGES) ## Tests against a real API serve
 
 .PHONY: e2e
 e2e: cluster-binaries $(TEST_PACKAGES) ## End-to-end suites on the real node: make e2e [SUITE=name]
-	$(BIN)/pytest -q -s $(KIND_TESTS) tests/e2e $(if $(SUITE),-k $(SUITE))
+	$(BIN)/pytest -q -s $(KIND_TESTS) $(if $(filter gateway,$(SUITE)),tests/integration/gateway tests/unit/gateway) tests/e2e $(if $(SUITE),-k $(SUITE))
 
 .PHONY: e2e-convex-live
 e2e-convex-live: cluster-binaries $(TEST_PACKAGES) ## The Convex cases on a real deployment: CONVEX_URL, CONVEX_DEPLOY_KEY, both secrets
@@ -165,7 +168,7 @@ mutants: $(VENV)/mutation ## Mutants of the pure modules that the quick tests ki
 	$(BIN)/python -m klipmutants $(MODULE) --minutes $(or $(MINUTES),45)
 
 .PHONY: bench
-bench: cluster-binaries ## Benchmarks: make bench [SUITE=admission]
+bench: cluster-binaries $(NODE) ## Benchmarks: make bench [SUITE=admission]
 	$(BIN)/python -m klipbench $(or $(SUITE),admission)
 
 .PHONY: clean

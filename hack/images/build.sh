@@ -13,7 +13,7 @@ output=build/images
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/klipstream
 base=${PYTHON_BASE:-localhost/klipstream-python-base:bookworm}
 components=("$@")
-[ $# -gt 0 ] || components=(operator pipeline relay)
+[ $# -gt 0 ] || components=(operator pipeline relay gateway)
 mkdir -p "$output" "$cache"
 # Two builds at once would take each other's images away.
 if command -v flock >/dev/null; then
@@ -33,7 +33,7 @@ inputs_of() {
   local component=$1
   { echo "${PYTHON_BASE:-}"
     cat "$(folder_of "$component")/Dockerfile" "requirements/$component.txt" .dockerignore "$0"
-    find api/src kube/src queueing/src netguard/src results/src sealing/src operator/src webhook-relay/src pipeline/src pipeline/without_gpl.py worker/src -name '*.py' -print0 | sort -z | xargs -0 sha256sum
+    find api/src kube/src queueing/src netguard/src results/src sealing/src service/src operator/src webhook-relay/src gateway/src pipeline/src pipeline/without_gpl.py worker/src -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum
   } | sha256sum | cut -c1-16
 }
 

@@ -15,7 +15,7 @@ if [ -z "$prefix" ]; then
 fi
 hack/images/build.sh
 
-for component in operator pipeline relay; do
+for component in operator pipeline relay gateway; do
   archive=build/images/$component.tar name=$prefix/klipstream-$component:$tag
   if docker info >/dev/null 2>&1; then
     docker load --quiet --input "$archive" >/dev/null

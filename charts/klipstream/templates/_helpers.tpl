@@ -18,6 +18,16 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
+{{- define "klipstream.gateway" -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}-gateway{{- end }}
+{{- define "klipstream.gatewaySelector" -}}
+app.kubernetes.io/name: klipstream-gateway
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+{{- define "klipstream.gatewayLabels" -}}
+{{ include "klipstream.gatewaySelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
 {{- define "klipstream.sealingSecret" -}}{{ .Values.sealing.secret | default (printf "%s-sealing" .Release.Name) }}{{- end }}
 {{- define "klipstream.tlsSecret" -}}
 {{ .Values.progress.existingSecret | default (printf "%s-progress-tls" .Release.Name) }}

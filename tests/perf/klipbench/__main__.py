@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from klipbench import admission, cli, report, webhooks
+from klipbench import admission, cli, convex, gateway, report, webhooks
 from klipcluster.errors import ClusterError
 
 BUILD = Path("build") / "bench"
@@ -18,10 +18,12 @@ def main() -> int:
     admission.add_options(suites.add_parser("admission", help="1,000 queued jobs, limit 50, and bare Jobs"))
     webhooks.add_options(suites.add_parser("webhooks", help="deliveries on loopback, memory with many pending"))
     cli.add_options(suites.add_parser("cli", help="start-up and long lists of kubectl analysis, as ratios to kubectl"))
+    convex.add_options(suites.add_parser("convex", help="10,000 jobs shown in Convex, and mended after changes"))
+    gateway.add_options(suites.add_parser("gateway", help="requests and streams of the REST API, 10,000 waiting jobs"))
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped run takes its cluster down, too
     try:
-        broken = {"webhooks": _webhooks, "cli": _cli}.get(asked.suite, _admission)(asked)
+        broken = SUITES[asked.suite](asked)
     except ClusterError as error:
         print(f"klipbench: {error}", file=sys.stderr)
         return 2
@@ -37,6 +39,13 @@ def _admission(asked: argparse.Namespace) -> bool:
     return report.broken(result)
 
 
+def _gateway(asked: argparse.Namespace) -> bool:
+    result = gateway.run(gateway.Options(asked.jobs, asked.callers, asked.seconds, asked.streams), BUILD)
+    gateway.write_json(result, BUILD / "gateway.json")
+    print("\n".join(gateway.lines(result)))
+    return gateway.broken(result)
+
+
 def _webhooks(asked: argparse.Namespace) -> bool:
     result = webhooks.run(webhooks.Options(asked.deliveries, asked.pending, asked.endpoints), BUILD)
     webhooks.write_json(result, BUILD / "webhooks.json")
@@ -50,6 +59,15 @@ def _cli(asked: argparse.Namespace) -> bool:
     print("\n".join(cli.lines(result)))
     return cli.broken(result)
 
+
+def _convex(asked: argparse.Namespace) -> bool:
+    result = convex.run(convex.Options(asked.jobs, asked.changes, asked.seed), BUILD)
+    convex.write_json(result, BUILD / "convex.json")
+    print("\n".join(convex.lines(result)))
+    return convex.broken(result)
+
+
+SUITES = {"admission": _admission, "cli": _cli, "convex": _convex, "gateway": _gateway, "webhooks": _webhooks}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,0 +1,1 @@
+"""The REST gateway: for those who have no kubeconfig."""

@@ -1,0 +1,115 @@
+"""One replica of the gateway: feeds, cache, web server."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+
+from aiohttp import web
+
+from klipstream_gateway.access import Access
+from klipstream_gateway.cluster import ANALYSIS_JOBS, ANALYSIS_QUEUES
+from klipstream_gateway.description import description_routes
+from klipstream_gateway.http import Front
+from klipstream_gateway.keys import KeyFolder
+from klipstream_gateway.metrics import Metrics
+from klipstream_gateway.rates import RateLimiter
+from klipstream_gateway.service import make_service
+from klipstream_gateway.settings import Settings
+from klipstream_gateway.tokens import Tokens
+from klipstream_kube import Client, Reflector, Resource
+from klipstream_kube.client import Object
+from klipstream_service.pages import metrics, pages
+
+log = logging.getLogger(__name__)
+LAST_ANSWERS_SECONDS = 5.0
+LEAVE_SECONDS = 1.0
+"""How long requests are still taken after a signal: until the Service sends them elsewhere."""
+
+
+class TaskEnded(Exception):
+    """A background task that never ends did, without saying why."""
+
+
+async def none_ends(tasks: Iterable["asyncio.Task[None]"]) -> None:
+    """Watch tasks of a TaskGroup that never return. Raises TaskEnded when one does, or was cancelled on its own."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    silent = [task.get_name() for task in done if task.cancelled() or task.exception() is None]
+    if silent:
+        raise TaskEnded(f"the background task {', '.join(silent)} ended")
+
+
+class Runtime:
+    """Serves until told to stop. Holds nothing that another replica would miss."""
+
+    def __init__(self, settings: Settings, client: Client) -> None:
+        self.settings = settings
+        self.client = client
+        self.stopping = asyncio.Event()
+        self.metrics = Metrics()
+        client.on_request = self.metrics.asked
+        self.rates = RateLimiter(settings.rates, settings.rate_storage)
+        self.service = make_service(settings, client, self.problems)
+        cache = self.service.cache
+        self._feeds = [
+            self._feed(ANALYSIS_QUEUES, cache.put_queue, cache.remove_queue),
+            self._feed(ANALYSIS_JOBS, cache.put_job, cache.remove_job),
+        ]
+        self.metrics.gauge("streams", "Event streams that are open.", lambda: float(self.service.hub.count))
+        self.metrics.gauge("cached_jobs", "AnalysisJobs that are known.", lambda: float(len(cache.jobs)))
+        self.metrics.gauge("unreadable_objects", "Objects of a version that is not understood.",
+                           lambda: float(len(cache.unreadable)))  # fmt: skip
+        self.metrics.gauge("rate_limits_alone", "1 where this replica counts requests by itself, Redis being away.",
+                           lambda: float(self.rates.alone))  # fmt: skip
+
+    def problems(self) -> list[str]:
+        """What keeps this replica from being ready."""
+        if self.stopping.is_set():
+            return ["this replica is being stopped"]
+        waiting = [f"{feed.name} are being listed" for feed in self._feeds if not feed.synced.is_set()]
+        return [feed.problem for feed in self._feeds if feed.problem is not None] or waiting
+
+    def stop(self) -> None:
+        """Have `run` return."""
+        self.stopping.set()
+
+    async def run(self) -> None:
+        """Serve until told to stop. Raises whatever ends a background task."""
+        settings = self.settings
+        tokens = (
+            Tokens(self.client, settings.namespace, settings.token_audience) if settings.kubernetes_tokens else None
+        )
+        access = Access(KeyFolder(settings.keys_folder), tokens)
+        front = Front(settings, access, self.rates, self.metrics)
+        routes = (*self.service.routes, *description_routes(self.service.routes))
+        async with (
+            pages(settings.metrics_host, settings.metrics_port, {"/metrics": metrics(self.metrics.registry)}),
+            _serving(front.application(routes), settings.host, settings.port),
+            asyncio.TaskGroup() as tasks,
+        ):
+            feeds = [tasks.create_task(feed.run(), name=f"watch of {feed.name}") for feed in self._feeds]
+            watching = tasks.create_task(none_ends(feeds), name="watch over the others")
+            log.info("Serving namespace %s on port %d", settings.namespace, settings.port)
+            await self.stopping.wait()
+            await asyncio.sleep(LEAVE_SECONDS)
+            watching.cancel()
+            for feed in feeds:
+                feed.cancel()
+
+    def _feed(self, resource: Resource, seen: Callable[[Object], object], gone: Callable[[Object], None]) -> Reflector:
+        def upsert(obj: Object) -> None:
+            seen(obj)
+
+        return Reflector(self.client, resource, self.settings.namespace, on_upsert=upsert, on_delete=gone, log=log)
+
+
+@contextlib.asynccontextmanager
+async def _serving(app: web.Application, host: str, port: int) -> AsyncIterator[None]:
+    # A handler whose caller has left is cancelled; a write that is on its way goes on (kube's transport).
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=LAST_ANSWERS_SECONDS, handler_cancellation=True)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, backlog=1024).start()
+        yield
+    finally:
+        await runner.cleanup()

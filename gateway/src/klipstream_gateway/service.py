@@ -1,0 +1,45 @@
+"""The gateway's parts put together, without a web server."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from klipstream_gateway.api import Meta, routes
+from klipstream_gateway.cache import Cache
+from klipstream_gateway.cluster import Cluster
+from klipstream_gateway.forecast import Forecasts
+from klipstream_gateway.hub import Hub
+from klipstream_gateway.jobs import JobOperations
+from klipstream_gateway.logs import WorkerLogs
+from klipstream_gateway.queues import QueueOperations
+from klipstream_gateway.routes import Route
+from klipstream_gateway.settings import Settings
+from klipstream_gateway.streams import Streams
+from klipstream_gateway.submission import Sealer
+from klipstream_gateway.views import Views
+from klipstream_kube import Client
+from klipstream_netguard import Rules
+from klipstream_results.logs import LogStore
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What answers, and what it answers from."""
+
+    cache: Cache
+    hub: Hub
+    routes: tuple[Route, ...]
+
+
+def make_service(settings: Settings, client: Client, problems: Callable[[], list[str]]) -> Service:
+    """Everything that the routes need."""
+    cache = Cache(client.now)
+    cluster = Cluster(client, cache, settings.namespace, settings.lease_name, settings.lease_namespace)
+    forecasts = Forecasts(cache, client.now)
+    views = Views(cache, forecasts)
+    hub = Hub(cache)
+    sealer = Sealer(settings.sealing_key, settings.namespace)
+    logs = WorkerLogs(cluster, cache, LogStore(settings.results_claim))
+    jobs = JobOperations(cluster, cache, views, sealer, Rules.of(allowed_hosts=settings.allowed_callbacks), logs)
+    queues = QueueOperations(cluster, cache, forecasts, client.now)
+    streams = Streams(hub, cache, views, jobs, queues, settings.streams_at_most)
+    return Service(cache, hub, routes(jobs, queues, streams, Meta(problems), settings.anonymous_submit))

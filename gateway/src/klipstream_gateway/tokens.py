@@ -1,0 +1,74 @@
+"""Kubernetes tokens: who it is says a TokenReview, what they may do SubjectAccessReviews.
+
+A role that may create analysisjobs may submit, one that may list them may read, and one that may patch
+analysisqueues may administrate: the same rights that kubectl needs for it.
+"""
+
+import hashlib
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+from klipstream_api import names
+from klipstream_gateway.routes import Principal, Scope
+from klipstream_kube import TOKEN_REVIEWS, Client, Resource
+
+ACCESS_REVIEWS = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
+CACHED_SECONDS = 30.0
+"""How long a token that was revoked, or a role that was taken away, may still be believed."""
+CACHED_AT_MOST = 4096
+NEEDED = {
+    Scope.SUBMIT: ("create", "analysisjobs"),
+    Scope.READ: ("list", "analysisjobs"),
+    Scope.ADMIN: ("patch", "analysisqueues"),
+}
+
+
+@dataclass(slots=True)
+class Tokens:
+    """Reviews tokens, and remembers the answers for a short time by the token's hash."""
+
+    client: Client
+    namespace: str
+    audience: str | None = None
+    _known: OrderedDict[bytes, tuple[float, Principal]] = field(default_factory=OrderedDict)
+
+    async def principal(self, token: str) -> Principal | None:
+        """Whom a token belongs to; None where it is not valid. Raises ApiError and Unreachable."""
+        key = hashlib.sha256(token.encode()).digest()
+        known = self._known.get(key)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        spec: dict[str, Any] = {"token": token} | ({"audiences": [self.audience]} if self.audience else {})
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
+        status = (await self.client.create(TOKEN_REVIEWS, body, retry=True)).get("status", {})
+        if not status.get("authenticated") or (self.audience and self.audience not in status.get("audiences", ())):
+            return None
+        user = status.get("user", {})
+        granted = frozenset([scope for scope in Scope if await self._may(user, *NEEDED[scope])])
+        principal = Principal(f"kubernetes:{user.get('username', '')}", granted)
+        self._known[key] = (time.monotonic() + CACHED_SECONDS, principal)
+        self._known.move_to_end(key)
+        if len(self._known) > CACHED_AT_MOST:
+            self._known.popitem(last=False)
+        return principal
+
+    async def _may(self, user: dict[str, Any], verb: str, resource: str) -> bool:
+        attributes = {
+            "namespace": self.namespace,
+            "verb": verb,
+            "group": names.GROUP,
+            "version": names.VERSION,
+            "resource": resource,
+        }
+        spec = {
+            "resourceAttributes": attributes,
+            "user": user.get("username", ""),
+            "uid": user.get("uid", ""),
+            "groups": user.get("groups", []),
+            "extra": user.get("extra", {}),
+        }
+        body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+        answer = await self.client.create(ACCESS_REVIEWS, body, retry=True)
+        return bool(answer.get("status", {}).get("allowed"))
