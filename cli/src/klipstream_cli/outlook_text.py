@@ -24,8 +24,8 @@ def finish_text(outlook: Outlook | None, now: datetime) -> str:
 
 
 def _when(median: float, cautious: float, basis: Basis, now: datetime) -> str:
-    if median < 1 and cautious < 1:
-        return "now"
+    if median < 1:  # a free slot, or one whose run takes longer than usual
+        return "at any moment"
     middle, late = now + timedelta(seconds=median), now + timedelta(seconds=cautious)
     if basis is Basis.TIMEOUT:
         return f"by {clock(middle, now)} at the latest (in {span(median)})"

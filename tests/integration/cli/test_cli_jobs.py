@@ -47,7 +47,7 @@ def test_a_submission_waits_in_line_and_every_view_tells_its_place(stage: World,
 def test_a_dry_run_says_when_it_would_start_and_leaves_nothing(stage: World, analysis, queue: str) -> None:
     done = analysis.out("submit", "https://example.com/talk.mp4", "--queue", queue, "--dry-run")
     assert "created (server dry run)" in done
-    assert f"It would be number 1 in the queue {queue}, start now" in done
+    assert f"It would be number 1 in the queue {queue}, start at any moment" in done
     assert not analysis.out("list", "--queue", queue)
     stage.change("aq", queue, mode="Draining")
     assert "would be rejected" in analysis.out("submit", "https://example.com/a.mp4", "--queue", queue, "--dry-run")

@@ -103,9 +103,7 @@ def _print_ahead(view: QueueOutlook, job: AnalysisJob, session: Session) -> None
             progress, outlook = each.status.progress, view.of(each)
             percentage = f"{progress.percentage:.0f}%" if progress is not None else ""
             stage = progress.stage if progress is not None else each.status.phase.value
-            left = (
-                f"{span(outlook.finish_p50_seconds)} left" if outlook and outlook.finish_p50_seconds is not None else ""
-            )
+            left = _left(outlook)
             rows.append((f"  {each.metadata.name}", each.spec.priority.value, percentage, stage, left))
         table(("  NAME", "PRIORITY", "PROGRESS", "STAGE", "ESTIMATE"), rows)
         if len(running) > SHOWN_AHEAD:
@@ -138,6 +136,12 @@ def _not_waiting(job: AnalysisJob, raw: dict[str, Any], own: Outlook | None, ses
         return f"{name} does not wait: it is {phase}" + (f" and finishes {end}.\n" if end else ".\n")
     finished = raw_condition(raw, "Finished")
     return f"{name} does not wait: it is {phase}. {safe(str(finished.get('message', '')))}\n"
+
+
+def _left(outlook: Outlook | None) -> str:
+    """What is left of a running job."""
+    seconds = outlook.finish_p50_seconds if outlook is not None else None
+    return "" if seconds is None else f"{span(seconds)} left" if seconds > 0 else "longer than usual"
 
 
 def _ordinal(number: int) -> str:
