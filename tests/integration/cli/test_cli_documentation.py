@@ -20,6 +20,8 @@ def commands() -> list[str]:
 
 def test_every_line_works_in_the_order_of_the_page(stage: World, analysis, tmp_path: Path) -> None:
     assert len(commands()) > 20
+    leads = ("get", "lease", "klipstream-operator", "-o", "jsonpath={.spec.holderIdentity}")
+    stage.until(lambda: bool(stage.kubectl(*leads, check=False)), "an operator leads")
     for line in commands():
         if line.startswith("pip install"):
             continue  # what the test runs was installed so, by `make venv`
