@@ -27,6 +27,10 @@ def test_every_line_works_in_the_order_of_the_page(stage: World, analysis, tmp_p
             continue  # what the test runs was installed so, by `make venv`
         first, *_ = shlex.split(line)
         assert first == "kubectl", line
+        if "--name talk" in line:
+            stage.change("aq", "default", mode="Paused")  # so that it waits, as the page says, on any machine
+        elif line.endswith("watch talk"):
+            stage.change("aq", "default", mode="Running")
         # As a user would, in a shell whose context has the namespace; the fake node fails what it is told to.
         fails = "broken.mp4" in line
         extra = " --param fake_exits=1,0 --param fake_log_bytes=30" if fails else ""
