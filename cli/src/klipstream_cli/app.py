@@ -192,5 +192,5 @@ def main(arguments: list[str] | None = None) -> int:
         program = group("")
         code = program.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)
         outcome.code = code if isinstance(code, int) else 0
-    sys.stdout.flush()
+        sys.stdout.flush()  # here, where a pipe that was closed is no news
     return outcome.code

@@ -28,6 +28,8 @@ POLICIES = Resource(
     "validatingadmissionpolicies",
     "validatingadmissionpolicy",
 )
+COMPONENTS = "app.kubernetes.io/name in (klipstream-operator,klipstream-relay,klipstream-gateway)"
+OPERATOR = "app.kubernetes.io/name=klipstream-operator"
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 RIGHTS = (
     ("list, status, watch", ANALYSIS_JOBS, ("get", "list", "watch"), ""),
@@ -159,37 +161,63 @@ def _allowed(session: Session, resource: Resource, verb: str, subresource: str) 
 
 
 def _leader(session: Session) -> Iterator[Finding]:
-    leases, _ = session.api.list(
-        LEASES, None if session.all_namespaces or not session.namespace_option else session.namespace_option
-    )
-    ours = [lease for lease in leases if lease["metadata"]["name"].endswith("klipstream-operator")]
-    if not ours:
-        yield Finding("Leader", "failed", "no operator has ever led here (no Lease klipstream-operator)",
-                      "helm install klipstream charts/klipstream")  # fmt: skip
-    for lease in ours:
-        spec, where = lease.get("spec") or {}, f"{lease['metadata']['namespace']}/{lease['metadata']['name']}"
-        since = seconds_since(spec.get("renewTime"), session.api.now())
-        lasts = float(spec.get("leaseDurationSeconds") or 15)
-        if not spec.get("holderIdentity"):
-            yield Finding("Leader", "failed", f"{where} is held by nobody", "Are the operator's pods running?")
-        elif since is None or since > 2 * lasts:
-            yield Finding("Leader", "failed", f"{spec['holderIdentity']} last renewed {where} {span(since)} ago",
-                          "Are the operator's pods running, and can they reach the API server?")  # fmt: skip
-        else:
-            yield Finding("Leader", "ok", f"{spec['holderIdentity']} leads ({where})")
+    """The operator's Lease, of this namespace where there is one: several operators may share a cluster."""
+    here = session.namespace_option or session.access.namespace
+    try:
+        leases, _ = session.api.list(LEASES, None)
+        where = "in the cluster"
+    except Forbidden:
+        leases, _ = session.api.list(LEASES, here)
+        where = f"in the namespace {here}, and others may not be looked at"
+    names = {"klipstream-operator"} | _operators(session)
+    ours = [lease for lease in leases if lease["metadata"]["name"] in names]
+    found = [_held(session, lease) for lease in ours if lease["metadata"]["namespace"] == here]
+    found = found or [_held(session, lease) for lease in ours]
+    if not found:
+        state = "failed" if where == "in the cluster" else "skipped"
+        yield Finding("Leader", state, f"no operator has ever led {where}", "helm install klipstream charts/klipstream")
+    elif leading := [finding for finding in found if finding.state == "ok"]:
+        yield from leading
+    else:
+        yield from found
+
+
+def _operators(session: Session) -> set[str]:
+    """Names of the operators' Deployments, which their Leases share; none where they may not be looked at."""
+    try:
+        return {
+            str(each["metadata"]["name"]) for each in session.api.list(DEPLOYMENTS, None, label_selector=OPERATOR)[0]
+        }
+    except Forbidden:
+        return set()
+
+
+def _held(session: Session, lease: dict[str, Any]) -> Finding:
+    """Whether somebody holds a Lease and renews it."""
+    spec, where = lease.get("spec") or {}, f"{lease['metadata']['namespace']}/{lease['metadata']['name']}"
+    since = seconds_since(spec.get("renewTime"), session.api.now())
+    lasts = float(spec.get("leaseDurationSeconds") or 15)
+    if not spec.get("holderIdentity"):
+        return Finding("Leader", "failed", f"{where} is held by nobody", "Are the operator's pods running?")
+    if since is None or since > 2 * lasts:
+        seen = f"{spec['holderIdentity']} last renewed {where} {span(since)} ago"
+        return Finding("Leader", "failed", seen, "Do the operator's pods run, and do they reach the API server?")
+    return Finding("Leader", "ok", f"{spec['holderIdentity']} leads ({where})")
 
 
 def _versions(session: Session) -> Iterator[Finding]:
     found = False
     for resource in (DEPLOYMENTS, STATEFUL_SETS):
-        items, _ = session.api.list(resource, None, label_selector="app.kubernetes.io/name=klipstream")
+        items, _ = session.api.list(resource, None, label_selector=COMPONENTS)
         for item in items:
             found = True
             name, status = item["metadata"]["name"], item.get("status", {})
+            labels = item["metadata"].get("labels") or {}
             images = [c["image"].rpartition("/")[2] for c in item["spec"]["template"]["spec"]["containers"]]
             wanted, ready = int(item["spec"].get("replicas", 1)), int(status.get("readyReplicas") or 0)
             text = f"{name}: {', '.join(images)}, {ready} of {wanted} ready"
-            where = f"kubectl describe pods -n {item['metadata']['namespace']} -l app.kubernetes.io/name=klipstream"
+            part = labels.get("app.kubernetes.io/name")
+            where = f"kubectl describe pods -n {item['metadata']['namespace']} -l app.kubernetes.io/name={part}"
             yield Finding("Components", "ok" if ready >= wanted else "warning", text, "" if ready >= wanted else where)
     if not found:
         yield Finding("Components", "skipped", "no workloads of the chart; the operator may run elsewhere")
