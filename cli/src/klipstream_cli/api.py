@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
-import re
 import socket
 import ssl
 import time
@@ -16,19 +14,12 @@ from urllib.parse import urlencode, urlsplit
 
 import orjson
 
+from klipstream_cli.connection import Https, proxy_for, proxy_headers
 from klipstream_cli.credentials import Credentials
-from klipstream_cli.errors import (
-    ApiProblem,
-    Conflict,
-    Exit,
-    Forbidden,
-    Gone,
-    NotFound,
-    Problem,
-    Unreachable,
-)
+from klipstream_cli.errors import ApiProblem, Exit, Gone, Problem, Unreachable
 from klipstream_cli.kubeconfig import Access
-from klipstream_cli.resources import GROUP, Resource
+from klipstream_cli.refusals import About, refusal
+from klipstream_cli.resources import Resource
 
 PAGE = 1000
 TRIES = 4
@@ -163,7 +154,7 @@ class Api:
             raise later.problem from None
 
     def stream(
-        self, path: str, params: Mapping[str, str], about: tuple[Resource, str | None, str | None],
+        self, path: str, params: Mapping[str, str], about: About,
         timeout: float | None,
     ) -> Iterator[bytes]:  # fmt: skip
         """The body of an answer in chunks as they come, such as a log."""
@@ -184,7 +175,7 @@ class Api:
         params: Mapping[str, str] | None = None,
         body: Any = None,
         content_type: str = "application/json",
-        about: tuple[Resource, str | None, str | None] | None = None,
+        about: About | None = None,
     ) -> Json:
         """One request and its decoded answer.
 
@@ -215,7 +206,7 @@ class Api:
         params: Mapping[str, str] | None,
         body: Any,
         content_type: str,
-        about: tuple[Resource, str | None, str | None] | None,
+        about: About | None,
         timeout: float | None = 0.0,
     ) -> Iterator[http.client.HTTPResponse]:
         """A successful response with its body unread; `timeout` 0: the usual one, None: none at all."""
@@ -303,14 +294,14 @@ class Api:
             return http.client.HTTPConnection(host, port, timeout=seconds)
         self._tls = self._tls or self._credentials.tls()
         name = self.access.tls_server_name or host
-        proxy = _proxy(self.access, host)
+        proxy = proxy_for(self.access, host)
         if proxy is None:
-            return _Https(host, port, self._tls, name, seconds)
+            return Https(host, port, self._tls, name, seconds)
         via = urlsplit(proxy)
         if via.scheme != "http" or not via.hostname:
             raise Problem(f"the proxy {proxy!r} cannot be used: only http:// proxies are", Exit.USAGE)
-        connection = _Https(via.hostname, via.port or 80, self._tls, name, seconds)
-        connection.set_tunnel(host, port, _proxy_headers(via.username, via.password))
+        connection = Https(via.hostname, via.port or 80, self._tls, name, seconds)
+        connection.set_tunnel(host, port, proxy_headers(via.username, via.password))
         return connection
 
     def _hear(self, response: http.client.HTTPResponse) -> None:
@@ -323,7 +314,7 @@ class Api:
             self.clock_offset_seconds = (server - datetime.now(UTC)).total_seconds() + 0.5
 
     def _refused(
-        self, response: http.client.HTTPResponse, about: tuple[Resource, str | None, str | None] | None,
+        self, response: http.client.HTTPResponse, about: About | None,
         method: str,
     ) -> Exception:  # fmt: skip
         text = response.read()
@@ -333,7 +324,7 @@ class Api:
             status = None
         if not isinstance(status, dict):
             status = {"message": text[:200].decode("utf-8", "replace").strip() or str(response.reason)}
-        problem = _refusal(response.status, status, about)
+        problem = refusal(response.status, status, about)
         retry_after = response.getheader("Retry-After", "")
         asked = response.status == 429 or (response.status == 503 and retry_after.isdigit())
         if asked or (response.status >= 500 and method == "GET"):
@@ -350,18 +341,6 @@ class _Later(Exception):
         self.seconds = seconds
 
 
-class _Https(http.client.HTTPSConnection):
-    """TLS to a name that need not be the host's (tls-server-name, or through a proxy)."""
-
-    def __init__(self, host: str, port: int, context: ssl.SSLContext, name: str, seconds: float | None) -> None:
-        super().__init__(host, port, context=context, timeout=seconds)
-        self._tls_context, self._tls_name = context, name
-
-    def connect(self) -> None:
-        http.client.HTTPConnection.connect(self)
-        self.sock = self._tls_context.wrap_socket(self.sock, server_hostname=self._tls_name)
-
-
 def _event(line: bytes, resource: Resource, namespace: str | None) -> tuple[str, Json]:
     try:
         event = orjson.loads(line)
@@ -369,72 +348,8 @@ def _event(line: bytes, resource: Resource, namespace: str | None) -> tuple[str,
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise Unreachable(f"a watch of {resource.qualified} sent what is no event") from error
     if kind == "ERROR":
-        raise _refusal(int(item.get("code") or 500), item, (resource, namespace, None))
+        raise refusal(int(item.get("code") or 500), item, (resource, namespace, None))
     return kind, item
-
-
-def _refusal(code: int, status: Json, about: tuple[Resource, str | None, str | None] | None) -> ApiProblem:
-    """The problem for a Status of the API server, in words that say what to do."""
-    reason, message = str(status.get("reason") or ""), str(status.get("message") or "refused")
-    resource, namespace, name = about or (None, None, None)
-    where = f"in the namespace {namespace}" if namespace else "in all namespaces"
-    if code == 401:
-        return Forbidden(code, reason, "the API server does not know who you are (401)", Exit.FORBIDDEN,
-                         "Your credentials are missing or have expired: log in to the cluster again.")  # fmt: skip
-    if code == 403 and (missing := re.search(r'User "([^"]*)" cannot (\w+) resource "([^"]*)"', message)):
-        user, asked, plural = missing.groups()
-        group = resource.group if resource is not None else GROUP
-        full = f"{plural}.{group}" if group and "/" not in plural else plural
-        if group and "/" in plural:
-            full = plural.replace("/", f".{group}/", 1)
-        narrower = "" if namespace or resource is None else " With rights in one namespace only, name it by -n."
-        return Forbidden(code, reason, f"{user} lacks the right to {asked} {full} {where}", Exit.FORBIDDEN,
-                         f"Ask for it: kubectl create role NAME --verb={asked} --resource={full}, and bind it."
-                         + narrower)  # fmt: skip
-    if code == 404:
-        if resource is not None and not (status.get("details") or {}).get("name"):
-            hint = "Install the chart, or kubectl apply -f crds/; `kubectl analysis doctor` checks everything."
-            return NotFound(code, reason, f"the cluster has no {resource.qualified}", Exit.NOT_FOUND, hint)
-        what = f"there is no {resource.singular} {name} {where}" if resource is not None and name else message
-        return NotFound(code, reason, what, Exit.NOT_FOUND)
-    kind = Conflict if code == 409 and reason != "AlreadyExists" else Gone if code == 410 else ApiProblem
-    exit_code = Exit.UNREACHABLE if code >= 500 else Exit.REFUSED
-    return kind(code, reason, message, exit_code)
-
-
-def _proxy(access: Access, host: str) -> str | None:
-    """The cluster's proxy, else the environment's, as Go reads it: never for this machine itself."""
-    if access.proxy:
-        return access.proxy
-    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
-    if not proxy or host in ("localhost", "::1") or host.startswith("127."):
-        return None
-    excluded = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
-    return None if any(_excludes(entry.strip(), host) for entry in excluded.split(",")) else proxy
-
-
-def _excludes(entry: str, host: str) -> bool:
-    if not entry:
-        return False
-    if entry == "*" or host == entry.lstrip("."):
-        return True
-    if "/" in entry:
-        import ipaddress
-
-        try:
-            return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
-        except ValueError:
-            return False
-    return host.endswith("." + entry.lstrip("."))
-
-
-def _proxy_headers(username: str | None, password: str | None) -> dict[str, str]:
-    if username is None:
-        return {}
-    import base64
-
-    pair = base64.b64encode(f"{username}:{password or ''}".encode()).decode()
-    return {"Proxy-Authorization": f"Basic {pair}"}
 
 
 def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
