@@ -108,6 +108,10 @@ openapi: venv ## Generate docs/openapi.json from the gateway's registry of route
 docs: venv ## Generate docs/transitions.md from the operator's table
 	$(BIN)/python -m klipstream_operator.transitions > docs/transitions.md
 
+.PHONY: zipapp
+zipapp: venv ## kubectl analysis as one file: build/kubectl-analysis (for this platform and Python)
+	hack/zipapp.sh $(BIN)
+
 # --- checking --------------------------------------------------------------------------------------------------
 
 .PHONY: lint

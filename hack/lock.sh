@@ -8,7 +8,7 @@ lock() {
   "$uv" pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes \
     --no-header --no-annotate "$@" pyproject.toml -o "requirements/$output.txt"
 }
-lock dev --extra operator --extra relay --extra gateway --extra client --extra pipeline --extra whisper --extra test --extra lint
+lock dev --extra operator --extra relay --extra gateway --extra client --extra cli --extra pipeline --extra whisper --extra test --extra lint
 lock operator --extra operator
 lock pipeline --extra pipeline
 lock relay --extra relay
@@ -20,3 +20,4 @@ lock mutation --extra mutation --constraint requirements/dev.txt
 # The SDK's own tests, on the oldest Python that it supports.
 "$uv" pip compile --quiet --universal --python-version 3.9 --no-emit-index-url --generate-hashes \
   --no-header --no-annotate --extra test worker/pyproject.toml -o requirements/oldest.txt
+lock cli --extra cli
