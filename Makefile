@@ -104,6 +104,10 @@ convex: $(NODE) ## Generate convex/_generated from the functions
 openapi: venv ## Generate docs/openapi.json from the gateway's registry of routes
 	$(BIN)/python -m klipstream_gateway.openapi docs/openapi.json
 
+.PHONY: charts
+charts: venv ## Generate the chart's README and dashboard, and docs/rbac.md
+	$(BIN)/python -m klipchart
+
 .PHONY: docs
 docs: venv ## Generate docs/transitions.md from the operator's table
 	$(BIN)/python -m klipstream_operator.transitions > docs/transitions.md
