@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from klipchart.dashboard import dashboard
+from klipchart.explained import page
 from klipchart.readme import readme
 from klipchart.rights import render, rights_of, table
 from klipchart.unused_rights import UNUSED
@@ -20,6 +21,7 @@ def generated(root: Path) -> dict[Path, str]:
         CHART / "README.md": readme((chart / "values.yaml").read_text()),
         CHART / "dashboard.json": dashboard(),
         Path("docs/rbac.md"): table(rights, UNUSED),
+        Path("docs/static-checks.md"): page(),
     }
 
 

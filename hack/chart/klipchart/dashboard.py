@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """The Grafana dashboard, from a short table of panels: JSON written by hand has no reader."""
 
 import json

@@ -20,8 +20,8 @@ HEAD = """\
 
 What each ServiceAccount of the chart may do, with everything switched on. "Cluster" means everywhere; with
 `operator.namespaces` the rights that are marked * are given in those namespaces alone. Nobody may read Secrets but the
-relay, one by one, and `relay.secretNames` names which. Workers have no rights at all: no token of theirs reaches the API
-server, only the operator's progress endpoint.
+relay, one by one, and `relay.secretNames` names which. Workers have no rights at all: their token opens the operator's
+progress endpoint, and nothing at the API server.
 
 The end-to-end test `make e2e SUITE=chart` compares this with the API server's audit log: nothing was refused, and what
 was granted was used, but for the rights that are marked † (their occasions do not come about there).
@@ -41,13 +41,19 @@ WHY = {
     ("operator", "jobs"): "one for each attempt; suspended to stop it",
     ("operator", "pods"): "how attempts end; those of lost nodes are deleted",
     ("operator", "pods/status"): "pods of lost nodes are set to Failed",
-    ("operator", "pods/log"): "logs of failed attempts are archived, progress is read from logs (`operator.archiveLogs`, `operator.progressFromLogs`)",  # noqa: E501
+    (
+        "operator",
+        "pods/log",
+    ): "logs of failed attempts are archived, progress is read from logs (`operator.archiveLogs`, `operator.progressFromLogs`)",  # noqa: E501
     ("operator", "events"): "one for each transition (`operator.events`)",
     ("operator", "leases"): "one replica leads",
     ("operator", "tokenreviews"): "whose progress a worker posts",
     ("operator", "customresourcedefinitions"): "Kopf waits for them",
     ("operator", "namespaces"): "Kopf follows them",
-    ("relay", "analysisjobs"): "what is to be announced; what apps ask for through Convex (`relay.convex.requestsNamespace`)",  # noqa: E501
+    (
+        "relay",
+        "analysisjobs",
+    ): "what is to be announced; what apps ask for through Convex (`relay.convex.requestsNamespace`)",
     ("relay", "analysisqueues"): "their endpoints",
     ("relay", "analysisjobs/status"): "`announcedAt`, and a policy leaves nothing else",
     ("relay", "secrets"): "keys that webhooks are signed with",
@@ -96,7 +102,9 @@ def rights_of(objects: list[dict[str, Any]], narrowed: list[dict[str, Any]] | No
     """Every right that a binding gives; `narrowed` is the same chart with operator.namespaces."""
     kept = rights_of(narrowed) if narrowed is not None else []
     everywhere = {(each.account, each.resource, each.verb) for each in kept if not each.where}
-    roles = {(each["kind"], each["metadata"]["name"]): each for each in objects if each["kind"] in ("Role", "ClusterRole")}
+    roles = {
+        (each["kind"], each["metadata"]["name"]): each for each in objects if each["kind"] in ("Role", "ClusterRole")
+    }
     found = []
     for binding in objects:
         if binding["kind"] not in ("RoleBinding", "ClusterRoleBinding"):
