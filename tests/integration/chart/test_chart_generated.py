@@ -25,7 +25,9 @@ OPEN = {"global", "kubernetes"}
 """Parts of the schema that take anything: helm's own, and what only the API server can check."""
 
 
-@pytest.mark.parametrize("path", ["charts/klipstream/README.md", "charts/klipstream/dashboard.json", "docs/rbac.md", "docs/static-checks.md"])
+@pytest.mark.parametrize(
+    "path", ["charts/klipstream/README.md", "charts/klipstream/dashboard.json", "docs/rbac.md", "docs/static-checks.md"]
+)
 def test_the_generated_file_is_current(path: str) -> None:
     assert generated(ROOT)[Path(path)] == (ROOT / path).read_text(), "run `make charts` and commit what changes"
 
