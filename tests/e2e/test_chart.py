@@ -116,6 +116,17 @@ def volume(name: str, folder: Path, claim: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def service_here(name: str, port: int) -> list[dict[str, Any]]:
+    """A name of the cluster for a port of this machine: http is taken for what is inside."""
+    ports = [{"name": "http", "port": port}]
+    labels = {"kubernetes.io/service-name": name}
+    endpoints = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4"}
+    return [
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": ports}},
+        endpoints | {"metadata": {"name": name, "labels": labels}, "endpoints": [{"addresses": [ADDRESS]}], "ports": ports},
+    ]  # fmt: skip
+
+
 def secret(name: str, data: dict[str, str], **metadata: Any) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name} | metadata, "stringData": data}
 
@@ -228,6 +239,7 @@ async def the_life_of_an_installation(
         volume("results", folder / "results", f"{RELEASE}-results"),
         volume("ledger", folder / "ledger", f"ledger-{RELEASE}-relay-0"),
         secret("convex", {"secret": SECRET}),
+        *service_here("convex", convex_port),
         secret(f"{RELEASE}-api-keys", {f"{stored.id}.json": stored.model_dump_json(exclude_none=True)}),
         secret(
             "shop", {"signing": new_secret()},
@@ -254,7 +266,7 @@ async def the_life_of_an_installation(
             "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
         },
         relay={"convex": {
-            "url": f"http://{ADDRESS}:{convex_port}", "cluster": SHARED_CLUSTER, "secretName": "convex",
+            "url": f"http://convex.{NAMESPACE}.svc:{convex_port}", "cluster": SHARED_CLUSTER, "secretName": "convex",
             "requestsNamespace": NAMESPACE,
         }},
     )  # fmt: skip
