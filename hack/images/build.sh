@@ -33,7 +33,7 @@ inputs_of() {
   local component=$1
   { echo "${PYTHON_BASE:-}"
     cat "$(folder_of "$component")/Dockerfile" "requirements/$component.txt" .dockerignore "$0"
-    find api/src kube/src queueing/src netguard/src results/src sealing/src operator/src webhook-relay/src gateway/src pipeline/src pipeline/without_gpl.py worker/src -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum
+    find api/src kube/src queueing/src netguard/src results/src sealing/src service/src operator/src webhook-relay/src gateway/src pipeline/src pipeline/without_gpl.py worker/src -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum
   } | sha256sum | cut -c1-16
 }
 

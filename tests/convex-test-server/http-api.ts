@@ -10,12 +10,16 @@ const LARGEST_BODY = 16 << 20;
 export interface Figures {
   calls: Record<string, number>;
   bytes: number;
+  /** Size of the largest body of a mutation. */
+  largestMutation: number;
+  /** Calls that a function, or a limit of it, refused. */
+  failed: number;
   unavailable: number;
   dropped: number;
 }
 
 export class HttpApi {
-  readonly figures: Figures = { calls: {}, bytes: 0, unavailable: 0, dropped: 0 };
+  readonly figures: Figures = { calls: {}, bytes: 0, largestMutation: 0, failed: 0, unavailable: 0, dropped: 0 };
 
   constructor(
     private readonly deployment: Deployment,
@@ -52,6 +56,7 @@ export class HttpApi {
     const name = String(asked.path);
     const encoded = asked.format === "convex_encoded_json";
     const write = (value: unknown) => (encoded ? toJson(value) : plain(value ?? null));
+    if (kind === "mutation") this.figures.largestMutation = Math.max(this.figures.largestMutation, body.length);
     this.figures.calls[name] = (this.figures.calls[name] ?? 0) + 1;
     let answer: object;
     try {
@@ -60,6 +65,7 @@ export class HttpApi {
       answer = { status: "success", value: write(value), logLines: [] };
     } catch (error) {
       if (!(error instanceof CallFailed)) throw error;
+      this.figures.failed += 1;
       const data = error.data === undefined ? {} : { errorData: write(error.data) };
       answer = { status: "error", errorMessage: error.message, ...data, logLines: [] };
     }

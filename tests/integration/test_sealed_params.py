@@ -66,6 +66,20 @@ def test_the_first_reply_alone_holds_the_opened_parameters(sealing_world: World,
         assert not any(SECRET.encode() in each for each in content)
 
 
+def test_a_sealed_url_is_in_the_first_reply_and_nowhere_else(sealing_world: World) -> None:
+    world = sealing_world
+    url = f"https://example.com/film.mp4?X-Amz-Signature={SECRET}"
+    sealed = seal(SealedFields(video_url=url).to_json(), RING.public, world.namespace, "job-1")
+    worker = started(world, sealed)
+    first = worker.post(1).json()
+    assert (first["sealed_video_url"], first["sealed_params"]) == (url, {})
+    assert "sealed_video_url" not in worker.post(2).json()
+    seen = world.kubectl("get", "aj,aq,jobs,pods,events", "-o", "json")
+    assert "ANALYSIS_SEALED" in seen
+    assert SECRET not in seen
+    assert SECRET not in world.operator.said()
+
+
 @pytest.mark.parametrize(
     ("job_id", "sealed_id", "other_namespace", "said"),
     [("job-1", "job-2", False, "job id job-1"), ("job-1", "job-1", True, "namespace"), (None, "job-1", False, "jobId")],

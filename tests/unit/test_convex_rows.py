@@ -10,8 +10,9 @@ from klipstream_api import AnalysisJob
 from klipstream_convex.requests import Refusal, job_of, next_replay
 from klipstream_convex.restore import manifest_of
 from klipstream_convex.rows import digest, job_row, progress_row, queue_row
-from klipstream_convex.settings import BadSettings, Settings
+from klipstream_convex.settings import Settings
 from klipstream_convex.shadow import Shadow, Update, update_of
+from klipstream_service import BadSetting
 
 OBJECT: dict[str, Any] = {
     "metadata": {
@@ -198,5 +199,5 @@ def test_settings_come_from_the_environment(tmp_path: Any) -> None:
     ],
 )
 def test_settings_that_cannot_work_say_why(environment: dict[str, str], message: str) -> None:
-    with pytest.raises(BadSettings, match=message):
+    with pytest.raises(BadSetting, match=message):
         Settings.from_environment(environment)

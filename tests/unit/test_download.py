@@ -94,6 +94,29 @@ def cases() -> list[tuple[str, Callable[[Source], Answer], str, bool]]:
     ]
 
 
+SAID = ("403", "503", "page", "to-file")
+"""Cases whose messages are made in different places."""
+
+
+@pytest.mark.parametrize("answer", [pytest.param(case[1], id=case[0]) for case in cases() if case[0] in SAID])
+def test_a_signature_stands_in_no_message_and_no_log(
+    tmp_path: Path, source: Source, answer: Callable[[Source], Answer], capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    signed = "/v?X-Signature=c4n4ry%2Fc4n4ry&by=someone-else"
+    source.answers["/v"] = answer(source)
+    said: list[str] = []
+    named, limits = source.url("/v"), Limits(HERE.allowed, 2_000_000, QUICK)
+    with pytest.raises(AnalysisError) as caught:
+        download_video(source.url(signed), tmp_path / "v", limits, lambda _, message: said.append(message), named=named)
+    assert named in str(caught.value)
+    out, err = capfd.readouterr()
+    for text in (str(caught.value), *said, caplog.text, out, err):
+        assert "c4n4ry" not in text
+        assert "someone-else" not in text
+    assert source.asked
+
+
 @pytest.mark.parametrize(("answer", "code", "retryable"), [pytest.param(*case[1:], id=case[0]) for case in cases()])
 def test_a_bad_source_is_told_apart(
     tmp_path: Path, source: Source, answer: Callable[[Source], Answer], code: str, retryable: bool
@@ -115,7 +138,7 @@ def test_only_http_is_fetched(tmp_path: Path, url: str) -> None:
 
 def test_a_private_address_is_refused_at_once_and_never_asked(tmp_path: Path, forbidden: Source) -> None:
     for limits in (HERE, Limits(patience=QUICK)):
-        with pytest.raises(AnalysisError, match=r"127\.0\.0\.2 is a loopback address") as caught:
+        with pytest.raises(AnalysisError, match=r"127\.0\.0\.2 is loopback") as caught:
             download_video(forbidden.url("/v.mp4"), tmp_path / "v", limits, quiet)
         assert (caught.value.error_code, caught.value.retryable) == ("SourceRefused", False)
     assert forbidden.asked == []
@@ -134,7 +157,7 @@ def test_no_way_leads_around_the_guard(tmp_path: Path, source: Source, forbidden
         "page": content(f"<html><body><video src='{target}'></video></body></html>".encode(), "text/html"),
     }
     source.answers["/v"] = ways[way]
-    with pytest.raises(AnalysisError, match=r"127\.0\.0\.2 is a loopback address") as caught:
+    with pytest.raises(AnalysisError, match=r"127\.0\.0\.2 is loopback") as caught:
         download_video(source.url("/v"), tmp_path / "v", HERE, quiet)
     assert caught.value.error_code == "SourceRefused"
     assert forbidden.asked == []
@@ -143,14 +166,13 @@ def test_no_way_leads_around_the_guard(tmp_path: Path, source: Source, forbidden
 REBINDING = """
 import itertools, socket, sys
 from klipstream_pipeline import guard
-from klipstream_pipeline.addresses import parse_networks
 real, turn = socket.getaddrinfo, itertools.count()
 def rebound(host, *rest, **more):
     if host == "rebinding.example":
         host = "127.0.0.1" if next(turn) == 0 else "127.0.0.2"
     return real(host, *rest, **more)
 socket.getaddrinfo = rebound
-guard.install(parse_networks("127.0.0.1/32"))
+guard.install(guard.rules_of("127.0.0.1/32"))
 import urllib.request
 port = sys.argv[1]
 print(len(urllib.request.urlopen(f"http://rebinding.example:{port}/v").read()))
@@ -165,13 +187,13 @@ def test_a_name_that_changes_its_address_is_refused_at_the_connection(source: So
     source.answers["/v"] = content(BODY)
     port = source.base.rpartition(":")[2]
     done = subprocess.run([sys.executable, "-c", REBINDING, port], capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[:2] == [str(len(BODY)), "127.0.0.2 is a loopback address"]
+    assert done.stdout.split("\n")[:2] == [str(len(BODY)), "127.0.0.2 is loopback"]
 
 
 OTHER_CLIENTS = """
 import socket, sys
 from klipstream_pipeline import guard
-guard.install(())
+guard.install(guard.rules_of(""))
 port = int(sys.argv[1])
 def raw(): socket.create_connection(("127.0.0.1", port))
 def by_name(): socket.socket().connect(("localhost", port))

@@ -70,6 +70,12 @@ def test_a_url_from_a_secret_stays_in_the_secret() -> None:
     assert entry["valueFrom"] == {"secretKeyRef": {"name": "s", "key": "url"}}
 
 
+@pytest.mark.parametrize(("spec", "said"), [({"sealed": "x"}, ["true"]), ({}, [])])
+def test_a_worker_is_told_that_there_are_sealed_fields_and_not_which(spec: dict[str, str], said: list[str]) -> None:
+    environment = make(job(**spec))["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert [entry["value"] for entry in environment if entry["name"] == "ANALYSIS_SEALED"] == said
+
+
 def test_the_template_of_the_queue_is_left_as_it_is() -> None:
     before = QUEUE.model_dump_json()
     make(job())

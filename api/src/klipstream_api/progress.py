@@ -52,6 +52,8 @@ class ProgressReply(BaseModel):
     deadline: Time | None = None
     sealed_params: dict[str, str] | None = Field(default=None, repr=False)
     """Parameters that were sealed, opened, in the reply to the first post of an attempt and to those that ask."""
+    sealed_video_url: str | None = Field(default=None, repr=False)
+    """The video's whole URL, where that was sealed; along with sealed_params."""
     sealed_problem: str | None = None
     """Why they cannot be opened: the attempt had better fail."""
     sealed_retryable: bool | None = None

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import gc
 import json
-import logging
 import signal
 import sys
 from datetime import UTC, datetime, timedelta
@@ -14,20 +13,10 @@ from pydantic import ValidationError
 from klipstream_gateway.keys import new_key
 from klipstream_gateway.routes import Scope
 from klipstream_gateway.runtime import Runtime
-from klipstream_gateway.settings import BadSetting, Settings
+from klipstream_gateway.settings import Settings
 from klipstream_kube import Client, ConfigurationError, load_connection
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line; a traceback is part of its message."""
-        message = record.getMessage()
-        if record.exc_info:
-            message += "\n" + self.formatException(record.exc_info)
-        at = datetime.fromtimestamp(record.created, UTC).isoformat()
-        return json.dumps({"time": at, "level": record.levelname, "logger": record.name, "message": message})
+from klipstream_service import BadSetting
+from klipstream_service.log_lines import log_to_stderr
 
 
 def _options() -> argparse.Namespace:
@@ -84,10 +73,7 @@ def main() -> int:
     except (BadSetting, ConfigurationError) as error:
         print(f"klipstream-gateway: {error}", file=sys.stderr)
         return 2
-    handler = logging.StreamHandler()
-    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else plain)
-    logging.basicConfig(level=settings.log_level, handlers=[handler])
+    log_to_stderr(settings.log_format, settings.log_level)
     gc.set_threshold(50_000, 20, 50)
     return asyncio.run(run(settings, Client(connection, user_agent="klipstream-gateway")))
 

@@ -36,6 +36,7 @@ from klipstream_kube import ApiError, Unreachable
 
 log = logging.getLogger(__name__)
 SECURITY_HEADERS = {
+    "Server": "klipstream",  # without versions
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",

@@ -3,14 +3,14 @@
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from klipstream_api import FINISHED_PHASES, AnalysisJob, Phase, QueueMode, guide_status, names
+from klipstream_api import FINISHED_PHASES, AnalysisJob, Phase, QueueMode, guide_status
 from klipstream_gateway import submission as submissions
 from klipstream_gateway.answers import BatchItem, BatchView, JobPage
 from klipstream_gateway.cache import Cache
 from klipstream_gateway.cluster import Cluster, refusal
+from klipstream_gateway.logs import WorkerLogs
 from klipstream_gateway.problems import Problem, Refused
 from klipstream_gateway.queues import waiting_by_queue
 from klipstream_gateway.requests import Batch, DeadLetterQuery, JobQuery, LogQuery, PriorityChange, Submission
@@ -22,7 +22,6 @@ from klipstream_netguard import Rules
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 CONFLICTS_AT_MOST = 4
-LOG_BYTES = 1_048_576
 ACTIVE = (Phase.STARTING, Phase.RUNNING)
 
 
@@ -35,6 +34,7 @@ class JobOperations:
     views: Views
     sealer: Sealer
     rules: Rules
+    worker_logs: WorkerLogs
     _on_their_way: Counter[str] = field(default_factory=Counter)
     """Submissions that are being written, by the queue they name."""
 
@@ -147,32 +147,10 @@ class JobOperations:
         return Answer(self._page(self.cache.dead_letters(), wanted, call, query.limit, query.cursor))
 
     async def logs(self, call: Call) -> Answer | TextAnswer:
-        """The last lines that an attempt wrote, as long as its pod is there."""
+        """The last lines that an attempt wrote: from its pod as long as that is there, then from the archive that the
+        operator keeps of failed attempts."""
         query: LogQuery = call.query
-        job = await self._own(call)
-        attempt = query.attempt or job.status.attempt
-        if attempt == 0:
-            raise Refused(Problem.LOG_NOT_FOUND, "No attempt has begun.")
-        pods = await self.cluster.pods_of(job, attempt)
-        if not pods:
-            entry = next((each for each in job.status.attempts if each.attempt == attempt), None)
-            kept = f" The end of it is archived at {entry.log_url}." if entry is not None and entry.log_url else ""
-            raise Refused(Problem.LOG_NOT_FOUND, f"The pod of attempt {attempt} is gone.{kept}")
-        lines: list[bytes] = []
-        size = 0
-        try:
-            log = self.cluster.client.log(
-                pods[-1], self.cluster.namespace, container=names.WORKER_CONTAINER, tail_lines=query.tail
-            )
-            async with aclosing(log) as chunks:
-                async for chunk in chunks:
-                    lines.append(chunk)
-                    size += len(chunk)
-                    if size > LOG_BYTES:
-                        break
-        except NotFound:
-            raise Refused(Problem.LOG_NOT_FOUND, f"The pod of attempt {attempt} is gone.") from None
-        return TextAnswer(b"".join(lines)[-LOG_BYTES:].decode("utf-8", "replace"))
+        return TextAnswer(await self.worker_logs.read(await self._own(call), query.attempt, query.tail))
 
     # --- changing --------------------------------------------------------------------------------------------
 

@@ -49,6 +49,14 @@ REQUEST_ID: Schema = {
 }
 RETRY_AFTER: Schema = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
 
+LINKS = {
+    "getJobStatus": "The state of the job, for everybody who knows its id.",
+    "getJob": "The job with all that its owner may know.",
+    "setJobPriority": "Another priority while it waits.",
+    "cancelJob": "Cancel it.",
+    "retryJob": "Run it again once it has failed.",
+}
+
 
 def document(routes: Sequence[Route]) -> Schema:
     """The whole description."""
@@ -171,6 +179,11 @@ def _responses(route: Route) -> Schema:
             "headers": headers,
             "content": {media: {"schema": schema}},
         }
+        if route.operation == "submitAnalysis":
+            job_id = {"job_id": "$response.body#/job_id"}
+            responses[str(status)]["links"] = {
+                name: {"operationId": name, "description": text, "parameters": job_id} for name, text in LINKS.items()
+            }
     for status, problems in sorted(_by_status(route).items()):
         responses[str(status)] = {"$ref": f"#/components/responses/{_response_name(problems)}"}
     return responses

@@ -83,7 +83,8 @@ class Problem(Enum):
     )  # fmt: skip
     SEALING_UNAVAILABLE = ProblemKind(
         "sealing-unavailable", 422, "Sensitive fields cannot be taken",
-        "This gateway has no public key to seal metadata and callback secrets with. Leave them out, or have it set up.",
+        "This gateway has no public key to seal metadata, callback secrets and signed URLs with. Leave them out, or"
+        " have it set up.",
     )  # fmt: skip
     TOO_LARGE = ProblemKind("too-large", 413, "The body is too large", "Send a smaller body: see `detail`.")
     UNSUPPORTED_MEDIA_TYPE = ProblemKind(

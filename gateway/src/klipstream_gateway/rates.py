@@ -1,21 +1,36 @@
-"""Rate limits: a sliding minute for each caller and class of requests, in memory or in a store that replicas share."""
+"""Rate limits: a sliding minute for each caller and class of requests, in memory or in a Redis that replicas share.
 
+A Redis that does not answer takes the limits away from nobody and the API from nobody: each replica counts by itself
+until it answers again.
+"""
+
+import asyncio
+import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
-from limits import RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from limits.errors import ConfigurationError
-from limits.storage import storage_from_string
+from limits.errors import StorageError
 
 from klipstream_gateway.problems import Problem, Refused
 from klipstream_gateway.routes import RateClass
 
+log = logging.getLogger(__name__)
+MEMORY = "memory"
 WINDOW_SECONDS = 60
 WRONG_CREDENTIALS = 30
 """Wrong credentials from one address in a minute, before the next ones are not even looked at."""
+ANSWER_SECONDS = 2.0
+"""How long Redis may take for one count."""
+AGAIN_SECONDS = 5.0
+"""How long a Redis that did not answer is left alone."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +54,23 @@ class Count:
 
 
 class RateLimiter:
-    """Counts requests. Raises ValueError for a storage that does not exist."""
+    """Counts requests. `storage` is "memory", or the URL of a Redis; the settings have looked at it."""
 
     def __init__(self, rates: Mapping[RateClass, int], storage: str) -> None:
-        try:
-            self._strategy = SlidingWindowCounterRateLimiter(storage_from_string(storage))
-        except ConfigurationError as error:
-            raise ValueError(f"no such storage of rate limits: {storage!r}: {error}") from error
+        self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._shared = _redis(storage) if storage != MEMORY else None
+        self._shared_from = float("-inf")
         self._items = {kind: RateLimitItemPerMinute(rate, namespace=kind.value) for kind, rate in rates.items()}
         self._wrong = RateLimitItemPerMinute(WRONG_CREDENTIALS, namespace="wrong-credentials")
 
+    @property
+    def alone(self) -> bool:
+        """Whether this replica counts by itself although it should not."""
+        return self._shared is not None and time.monotonic() < self._shared_from
+
     async def count(self, kind: RateClass, caller: str) -> Count:
         """Count a request. Raises Refused (rate-limited) once there were too many."""
-        count = await self._hit(self._items[kind], kind.value, caller)
+        count = await self._counted(lambda strategy: _hit(strategy, self._items[kind], kind.value, caller))
         if not count.allowed:
             raise Refused(
                 Problem.RATE_LIMITED,
@@ -63,12 +82,12 @@ class RateLimiter:
 
     async def wrong_credentials(self, address: str) -> None:
         """Count wrong credentials."""
-        await self._strategy.hit(self._wrong, address)
+        await self._counted(lambda strategy: strategy.hit(self._wrong, address))
 
     async def believes(self, address: str) -> None:
         """Raises Refused (rate-limited) where too many wrong credentials came from an address."""
-        if not await self._strategy.test(self._wrong, address):
-            stats = await self._strategy.get_window_stats(self._wrong, address)
+        if not await self._counted(lambda strategy: strategy.test(self._wrong, address)):
+            stats = await self._counted(lambda strategy: strategy.get_window_stats(self._wrong, address))
             seconds = _seconds_until(stats.reset_time)
             raise Refused(
                 Problem.RATE_LIMITED,
@@ -76,10 +95,26 @@ class RateLimiter:
                 {"Retry-After": str(seconds)},
             )
 
-    async def _hit(self, item: RateLimitItemPerMinute, policy: str, caller: str) -> Count:
-        allowed = await self._strategy.hit(item, caller)
-        stats = await self._strategy.get_window_stats(item, caller)
-        return Count(policy, item.amount, max(0, stats.remaining), _seconds_until(stats.reset_time), allowed)
+    async def _counted(self, ask: Callable[[SlidingWindowCounterRateLimiter], Awaitable[T]]) -> T:
+        if self._shared is not None and not self.alone:
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    return await ask(self._shared)
+            except (StorageError, TimeoutError) as error:
+                self._shared_from = time.monotonic() + AGAIN_SECONDS
+                # Its message may hold the address, never the password.
+                log.warning("Redis does not count requests, so this replica does: %s", error or "no answer in time")
+        return await ask(self._own)
+
+
+def _redis(url: str) -> SlidingWindowCounterRateLimiter:
+    return SlidingWindowCounterRateLimiter(RedisStorage(f"async+{url}", wrap_exceptions=True, implementation="redispy"))
+
+
+async def _hit(strategy: SlidingWindowCounterRateLimiter, item: RateLimitItem, policy: str, caller: str) -> Count:
+    allowed = await strategy.hit(item, caller)
+    stats = await strategy.get_window_stats(item, caller)
+    return Count(policy, item.amount, max(0, stats.remaining), _seconds_until(stats.reset_time), allowed)
 
 
 def _seconds_until(moment: float) -> int:

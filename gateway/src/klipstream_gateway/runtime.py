@@ -13,13 +13,13 @@ from klipstream_gateway.description import description_routes
 from klipstream_gateway.http import Front
 from klipstream_gateway.keys import KeyFolder
 from klipstream_gateway.metrics import Metrics
-from klipstream_gateway.metrics_server import serve_metrics
 from klipstream_gateway.rates import RateLimiter
 from klipstream_gateway.service import make_service
 from klipstream_gateway.settings import Settings
 from klipstream_gateway.tokens import Tokens
 from klipstream_kube import Client, Reflector, Resource
 from klipstream_kube.client import Object
+from klipstream_service.pages import metrics, pages
 
 log = logging.getLogger(__name__)
 LAST_ANSWERS_SECONDS = 5.0
@@ -48,6 +48,7 @@ class Runtime:
         self.stopping = asyncio.Event()
         self.metrics = Metrics()
         client.on_request = self.metrics.asked
+        self.rates = RateLimiter(settings.rates, settings.rate_storage)
         self.service = make_service(settings, client, self.problems)
         cache = self.service.cache
         self._feeds = [
@@ -58,6 +59,8 @@ class Runtime:
         self.metrics.gauge("cached_jobs", "AnalysisJobs that are known.", lambda: float(len(cache.jobs)))
         self.metrics.gauge("unreadable_objects", "Objects of a version that is not understood.",
                            lambda: float(len(cache.unreadable)))  # fmt: skip
+        self.metrics.gauge("rate_limits_alone", "1 where this replica counts requests by itself, Redis being away.",
+                           lambda: float(self.rates.alone))  # fmt: skip
 
     def problems(self) -> list[str]:
         """What keeps this replica from being ready."""
@@ -77,10 +80,10 @@ class Runtime:
             Tokens(self.client, settings.namespace, settings.token_audience) if settings.kubernetes_tokens else None
         )
         access = Access(KeyFolder(settings.keys_folder), tokens)
-        front = Front(settings, access, RateLimiter(settings.rates, settings.rate_storage), self.metrics)
+        front = Front(settings, access, self.rates, self.metrics)
         routes = (*self.service.routes, *description_routes(self.service.routes))
         async with (
-            serve_metrics(self.metrics.registry, settings.metrics_host, settings.metrics_port),
+            pages(settings.metrics_host, settings.metrics_port, {"/metrics": metrics(self.metrics.registry)}),
             _serving(front.application(routes), settings.host, settings.port),
             asyncio.TaskGroup() as tasks,
         ):

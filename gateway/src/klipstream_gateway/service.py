@@ -9,6 +9,7 @@ from klipstream_gateway.cluster import Cluster
 from klipstream_gateway.forecast import Forecasts
 from klipstream_gateway.hub import Hub
 from klipstream_gateway.jobs import JobOperations
+from klipstream_gateway.logs import WorkerLogs
 from klipstream_gateway.queues import QueueOperations
 from klipstream_gateway.routes import Route
 from klipstream_gateway.settings import Settings
@@ -17,6 +18,7 @@ from klipstream_gateway.submission import Sealer
 from klipstream_gateway.views import Views
 from klipstream_kube import Client
 from klipstream_netguard import Rules
+from klipstream_results.logs import LogStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ def make_service(settings: Settings, client: Client, problems: Callable[[], list
     views = Views(cache, forecasts)
     hub = Hub(cache)
     sealer = Sealer(settings.sealing_key, settings.namespace)
-    jobs = JobOperations(cluster, cache, views, sealer, Rules.of(allowed_hosts=settings.allowed_callbacks))
+    logs = WorkerLogs(cluster, cache, LogStore(settings.results_claim))
+    jobs = JobOperations(cluster, cache, views, sealer, Rules.of(allowed_hosts=settings.allowed_callbacks), logs)
     queues = QueueOperations(cluster, cache, forecasts, client.now)
     streams = Streams(hub, cache, views, jobs, queues, settings.streams_at_most)
     return Service(cache, hub, routes(jobs, queues, streams, Meta(problems), settings.anonymous_submit))

@@ -5,22 +5,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from klipstream_gateway.routes import RateClass
 from klipstream_sealing import PublicKey
+from klipstream_service import BadSetting, Environment
 
 Network = IPv4Network | IPv6Network
-
-
-class BadSetting(ValueError):
-    """A setting cannot be used; the message names it and says what it may be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How this replica runs. `rates` are requests per minute, for each key or address.
 
-    `namespace` is where its jobs and queues are. `trusted_proxies` are those whose X-Forwarded-For is believed.
+    `namespace` is where its jobs and queues are. `results_claim` is the claim that is mounted here, as
+    "namespace/name"; its path is that of the queues' results URL. `trusted_proxies` are those whose
+    X-Forwarded-For is believed.
     """
 
     namespace: str
@@ -41,6 +41,7 @@ class Settings:
     body_bytes: int
     request_seconds: float
     streams_at_most: int
+    results_claim: str | None
     lease_name: str
     lease_namespace: str
     log_format: str
@@ -49,71 +50,58 @@ class Settings:
     @classmethod
     def from_environment(cls, namespace: str, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Read KLIPSTREAM_* variables; `namespace` is the one to use where none is set. Raises BadSetting."""
-
-        def text(name: str, default: str) -> str:
-            return environment.get(f"KLIPSTREAM_{name}", default).strip()
-
-        def number(name: str, default: float, low: float, high: float) -> float:
-            value = text(name, str(default))
-            try:
-                parsed = float(value)
-            except ValueError:
-                parsed = float("nan")
-            if not low <= parsed <= high:
-                raise BadSetting(f"KLIPSTREAM_{name}={value!r}: use a number from {low:g} to {high:g}")
-            return parsed
-
-        def switch(name: str, default: str) -> bool:
-            value = text(name, default).lower()
-            if value not in ("on", "off"):
-                raise BadSetting(f"KLIPSTREAM_{name}={value!r}: use on or off")
-            return value == "on"
-
-        def several(name: str) -> tuple[str, ...]:
-            return tuple(filter(None, (part.strip() for part in text(name, "").split(","))))
-
-        def folder(name: str) -> Path | None:
-            value = text(name, "")
-            if value and not Path(value).is_dir():
-                raise BadSetting(f"KLIPSTREAM_{name}={value!r}: there is no such folder")
-            return Path(value) if value else None
+        env = Environment(environment)
 
         def rate(kind: RateClass, default: int) -> int:
-            return int(number(f"RATE_{kind.name}", default, 1, 1_000_000))
+            return env.whole(f"RATE_{kind.name}", default, 1, 1_000_000)
 
-        home = text("NAMESPACE", namespace)
-        log_format = text("LOG_FORMAT", "plain")
-        if log_format not in ("plain", "json"):
-            raise BadSetting(f"KLIPSTREAM_LOG_FORMAT={log_format!r}: use plain or json")
+        home = env.text("NAMESPACE", namespace)
         return cls(
             namespace=home,
-            host=text("HOST", "0.0.0.0"),  # noqa: S104 - the Service sends requests from other nodes
-            port=int(number("PORT", 8080, 0, 65535)),
-            metrics_host=text("METRICS_HOST", "0.0.0.0"),  # noqa: S104 - Prometheus scrapes from other nodes
-            metrics_port=int(number("METRICS_PORT", 8082, 0, 65535)),
-            keys_folder=folder("KEYS_FOLDER"),
-            kubernetes_tokens=switch("KUBERNETES_TOKENS", "on"),
-            token_audience=text("TOKEN_AUDIENCE", "") or None,
-            anonymous_submit=switch("ANONYMOUS_SUBMIT", "off"),
-            sealing_key=_public_key(text("SEALING_KEY", "")),
+            host=env.text("HOST", "0.0.0.0"),  # noqa: S104 - the Service sends requests from other nodes
+            port=env.whole("PORT", 8080, 0, 65535),
+            metrics_host=env.text("METRICS_HOST", "0.0.0.0"),  # noqa: S104 - Prometheus scrapes from other nodes
+            metrics_port=env.whole("METRICS_PORT", 8082, 0, 65535),
+            keys_folder=env.folder("KEYS_FOLDER"),
+            kubernetes_tokens=env.switch("KUBERNETES_TOKENS", True),
+            token_audience=env.text("TOKEN_AUDIENCE") or None,
+            anonymous_submit=env.switch("ANONYMOUS_SUBMIT", False),
+            sealing_key=_public_key(env.text("SEALING_KEY")),
             rates={
                 RateClass.STATUS: rate(RateClass.STATUS, 100),
                 RateClass.SUBMIT: rate(RateClass.SUBMIT, 10),
                 RateClass.CHANGE: rate(RateClass.CHANGE, 60),
                 RateClass.ADMIN: rate(RateClass.ADMIN, 5),
             },
-            rate_storage=text("RATE_STORAGE", "async+memory://"),
-            trusted_proxies=_networks("TRUSTED_PROXIES", several("TRUSTED_PROXIES")),
-            allowed_origins=several("ALLOWED_ORIGINS"),
-            allowed_callbacks=several("ALLOWED_CALLBACKS"),
-            body_bytes=int(number("BODY_BYTES", 65_536, 1024, 4_194_304)),
-            request_seconds=number("REQUEST_SECONDS", 30, 1, 300),
-            streams_at_most=int(number("STREAMS_AT_MOST", 2000, 1, 100_000)),
-            lease_name=text("LEASE_NAME", "klipstream-operator"),
-            lease_namespace=text("LEASE_NAMESPACE", home),
-            log_format=log_format,
-            log_level=text("LOG_LEVEL", "INFO").upper(),
+            rate_storage=_rate_storage(env.text("RATE_STORAGE", "memory")),
+            trusted_proxies=_networks("TRUSTED_PROXIES", env.words("TRUSTED_PROXIES")),
+            allowed_origins=env.words("ALLOWED_ORIGINS"),
+            allowed_callbacks=env.words("ALLOWED_CALLBACKS"),
+            body_bytes=env.whole("BODY_BYTES", 65_536, 1024, 4_194_304),
+            request_seconds=env.number("REQUEST_SECONDS", 30, 1, 300),
+            streams_at_most=env.whole("STREAMS_AT_MOST", 2000, 1, 100_000),
+            results_claim=env.text("RESULTS_CLAIM") or None,
+            lease_name=env.text("LEASE_NAME", "klipstream-operator"),
+            lease_namespace=env.text("LEASE_NAMESPACE", home),
+            log_format=env.log_format(),
+            log_level=env.log_level(),
         )
+
+
+def _rate_storage(value: str) -> str:
+    """memory, or the URL of a Redis. It may hold a password, so it is not repeated."""
+    if value == "memory":
+        return value
+    try:
+        parts = urlsplit(value)
+        known = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise BadSetting(
+            "KLIPSTREAM_RATE_STORAGE: use memory, or a URL such as redis://:PASSWORD@HOST:6379/0 (rediss: TLS)"
+        )
+    return value
 
 
 def _public_key(value: str) -> PublicKey | None:

@@ -13,6 +13,7 @@ from klipstream_api.meta import rfc3339
 from klipstream_gateway.problems import FieldError, Problem, Refused
 from klipstream_gateway.requests import Submission
 from klipstream_gateway.routes import ANONYMOUS, Principal
+from klipstream_gateway.signed import without_signature
 from klipstream_gateway.views import (
     JOB_ID_LABEL,
     PAYLOAD_ANNOTATION,
@@ -37,19 +38,21 @@ class Sealer:
     def sealed(self, submission: Submission, job_id: str) -> str | None:
         """The value of spec.sealed; None where nothing is sensitive. Raises Refused."""
         secret, token = submission.callback_secret, submission.callback_token
-        if not submission.metadata and secret is None and token is None:
+        signed = without_signature(submission.video_url) is not None
+        if not submission.metadata and secret is None and token is None and not signed:
             return None
         if self.key is None:
             sensitive = [
                 name for name in ("metadata", "callback_secret", "callback_token") if getattr(submission, name)
-            ]
+            ] + ["the signature in video_url"] * signed
             raise Refused(Problem.SEALING_UNAVAILABLE, f"{', '.join(sensitive)} would be stored as plain text.")
         callback = None
         if secret is not None or token is not None:
             host = urlsplit(submission.callback_url or "").hostname
             assert host is not None, "judged before"
             callback = SealedCallback((host,), secret, token)
-        fields = SealedFields(params=submission.metadata or {}, callback=callback)
+        url = submission.video_url if signed else None
+        fields = SealedFields(params=submission.metadata or {}, callback=callback, video_url=url)
         try:
             return seal(fields.to_json(), self.key, self.namespace, job_id)
         except BadFields as error:
@@ -116,7 +119,8 @@ def manifest(submission: Submission, principal: Principal, name: str, job_id: st
         "notBefore": rfc3339(submission.not_before) if submission.not_before is not None else None,
         "sealed": sealer.sealed(submission, job_id),
     }
-    spec = {"videoUrl": submission.video_url, "jobId": job_id, "priority": submission.priority.value}
+    shown = without_signature(submission.video_url) or submission.video_url
+    spec = {"videoUrl": shown, "jobId": job_id, "priority": submission.priority.value}
     return {
         "apiVersion": names.API_VERSION,
         "kind": "AnalysisJob",

@@ -12,11 +12,12 @@ import kopf
 from klipstream_kube import ApiError, Client, ConfigurationError, LeaseLost, Unreachable, load_connection
 from klipstream_operator.handlers import make_registry
 from klipstream_operator.health import Health
-from klipstream_operator.health_server import serve_health
 from klipstream_operator.log_fields import PlainFormatter
 from klipstream_operator.queue_writer import RestartRequested
 from klipstream_operator.runtime import Runtime
-from klipstream_operator.settings import BadSetting, Settings
+from klipstream_operator.settings import Settings
+from klipstream_service import BadSetting
+from klipstream_service.pages import pages, probe
 
 log = logging.getLogger("klipstream_operator")
 RETRY_SECONDS = 3
@@ -43,7 +44,8 @@ async def operate(settings: Settings) -> int:
     async with Client(load_connection(), user_agent=f"klipstream-operator ({settings.identity})") as client:
         runtime = Runtime(settings, client)
         health = Health(settings.lease_seconds, runtime.elector.renewal_age_seconds, settings.linger_seconds)
-        async with serve_health(health, settings.liveness_host, settings.liveness_port):
+        healthz = {"/healthz": probe("live", health.problems)}
+        async with pages(settings.liveness_host, settings.liveness_port, healthz):
             return await _run(settings, runtime, health, stop)
 
 

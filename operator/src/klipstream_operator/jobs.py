@@ -133,6 +133,7 @@ def _environment(
         "ANALYSIS_CHECKPOINT": progress.checkpoint if progress is not None else None,
         "ANALYSIS_ALLOWED_SOURCES": ",".join(queue.spec.sources.allowed_networks) or None,
         "ANALYSIS_RESULTS": queue.spec.results.url if queue.spec.results is not None else None,
+        "ANALYSIS_SEALED": "true" if job.spec.sealed is not None else None,
     }
     # "$(NAME)" in a value would be expanded by the kubelet; "$$" stands for one dollar.
     entries: list[dict[str, Any]] = [

@@ -90,6 +90,7 @@ class ProgressReceiver:
             min_interval_seconds=WRITE_EVERY_SECONDS,
             deadline=self.book.deadline(job, pod),
             sealed_params=opened.params,
+            sealed_video_url=opened.video_url,
             sealed_problem=opened.problem,
             sealed_retryable=opened.retryable if opened.problem is not None else None,
         )

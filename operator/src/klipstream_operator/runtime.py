@@ -16,7 +16,6 @@ from klipstream_operator.jobs import WorkerContract
 from klipstream_operator.log_archive import LogArchive
 from klipstream_operator.log_progress import LogProgress
 from klipstream_operator.log_store import LogStore
-from klipstream_operator.metrics_server import serve_metrics
 from klipstream_operator.observability import Observability
 from klipstream_operator.progress import ProgressBook
 from klipstream_operator.progress_receiver import ProgressReceiver
@@ -33,6 +32,7 @@ from klipstream_operator.taking import take_queue
 from klipstream_operator.turnstile import Turnstile
 from klipstream_operator.workload import view_job, view_pod
 from klipstream_sealing import RingFile
+from klipstream_service.pages import metrics, pages
 
 log = logging.getLogger(__name__)
 LIST_RETRY_SECONDS = 1.0
@@ -213,12 +213,9 @@ class Runtime:
         runner = await server.serve(self.settings.progress_host, self.settings.progress_port,
                                     self.certificate.context if self.certificate is not None else None)  # fmt: skip
         try:
-            metrics = self.shown.metrics.registry
-            scraped = await serve_metrics(metrics, self.settings.metrics_host, self.settings.metrics_port)
-            try:
+            scraped = {"/metrics": metrics(self.shown.metrics.registry)}
+            async with pages(self.settings.metrics_host, self.settings.metrics_port, scraped):
                 yield
-            finally:
-                await scraped.cleanup()
         finally:
             await runner.cleanup()
 

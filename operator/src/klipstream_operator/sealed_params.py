@@ -1,4 +1,4 @@
-"""Sealed parameters: opened here and nowhere else, for the reply to a worker, and never written or logged."""
+"""Sealed parameters and URLs: opened here and nowhere else, for the reply to a worker, and never written or logged."""
 
 import logging
 from dataclasses import dataclass, field
@@ -12,9 +12,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The parameters that were sealed, or why they cannot be opened; neither where nothing was."""
+    """What was sealed for the worker, or why it cannot be opened; neither where nothing was."""
 
     params: dict[str, str] | None = field(default=None, repr=False)
+    video_url: str | None = field(default=None, repr=False)
     problem: str | None = None
     retryable: bool = False
     """Whether another attempt may find them openable: the key is not here yet."""
@@ -35,4 +36,4 @@ def open_params(job: AnalysisJob, ring: RingFile | None) -> Opened:
         log.warning("The sealed fields of %s/%s cannot be opened: %s", job.metadata.namespace, job.metadata.name, error,
                     extra=job_fields(job))  # fmt: skip
         return Opened(problem=f"the sealed fields cannot be opened: {error}", retryable=isinstance(error, KeyMissing))
-    return Opened(params=dict(fields.params))
+    return Opened(params=dict(fields.params), video_url=fields.video_url)

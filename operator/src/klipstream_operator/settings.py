@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-
-class BadSetting(ValueError):
-    """A setting cannot be used; the message names it and says what it may be."""
+from klipstream_service import BadSetting, Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,66 +45,33 @@ class Settings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Read KLIPSTREAM_* variables. Raises BadSetting."""
-
-        def text(name: str, default: str) -> str:
-            return environment.get(f"KLIPSTREAM_{name}", default).strip()
-
-        def number(name: str, default: float, low: float, high: float) -> float:
-            value = text(name, str(default))
-            try:
-                parsed = float(value)
-            except ValueError:
-                parsed = float("nan")
-            if not low <= parsed <= high:
-                raise BadSetting(f"KLIPSTREAM_{name}={value!r}: use a number from {low:g} to {high:g}")
-            return parsed
-
-        def switch(name: str, default: str) -> bool:
-            value = text(name, default).lower()
-            if value not in ("on", "off"):
-                raise BadSetting(f"KLIPSTREAM_{name}={value!r}: use on or off")
-            return value == "on"
-
-        def path(name: str) -> Path | None:
-            value = text(name, "")
-            if value and not Path(value).is_file():
-                raise BadSetting(f"KLIPSTREAM_{name}={value!r}: there is no such file")
-            return Path(value) if value else None
-
-        def boolean(name: str, default: str) -> bool:
-            value = text(name, default).lower()
-            if value not in ("true", "false"):
-                raise BadSetting(f"KLIPSTREAM_{name}={value!r}: use true or false")
-            return value == "true"
-
-        port = int(number("PROGRESS_PORT", 8080, 0, 65535))
+        env = Environment(environment)
+        port = env.whole("PROGRESS_PORT", 8080, 0, 65535)
         settings = cls(
-            identity=text("IDENTITY", "") or f"{socket.gethostname()}-{os.getpid()}",
-            namespaces=tuple(sorted(filter(None, (part.strip() for part in text("NAMESPACES", "").split(","))))),
-            lease_name=text("LEASE_NAME", "klipstream-operator"),
-            lease_namespace=text("LEASE_NAMESPACE", "default"),
-            lease_seconds=number("LEASE_SECONDS", 15, 2, 600),
-            sweep_seconds=number("SWEEP_SECONDS", 120, 1, 86_400),
-            linger_seconds=number("LINGER_SECONDS", 0, 0, 60),
-            progress_url=text("PROGRESS_URL", f"http://127.0.0.1:{port}/v1/progress"),
-            progress_host=text("PROGRESS_HOST", "0.0.0.0"),  # noqa: S104 - workers post from other nodes
+            identity=env.text("IDENTITY") or f"{socket.gethostname()}-{os.getpid()}",
+            namespaces=tuple(sorted(env.words("NAMESPACES"))),
+            lease_name=env.text("LEASE_NAME", "klipstream-operator"),
+            lease_namespace=env.text("LEASE_NAMESPACE", "default"),
+            lease_seconds=env.number("LEASE_SECONDS", 15, 2, 600),
+            sweep_seconds=env.number("SWEEP_SECONDS", 120, 1, 86_400),
+            linger_seconds=env.number("LINGER_SECONDS", 0, 0, 60),
+            progress_url=env.text("PROGRESS_URL", f"http://127.0.0.1:{port}/v1/progress"),
+            progress_host=env.text("PROGRESS_HOST", "0.0.0.0"),  # noqa: S104 - workers post from other nodes
             progress_port=port,
-            liveness_host=text("LIVENESS_HOST", "0.0.0.0"),  # noqa: S104 - the kubelet asks from outside of the pod
-            liveness_port=int(number("LIVENESS_PORT", 8081, 0, 65535)),
-            metrics_host=text("METRICS_HOST", "0.0.0.0"),  # noqa: S104 - Prometheus scrapes from other nodes
-            metrics_port=int(number("METRICS_PORT", 8082, 0, 65535)),
-            events=switch("EVENTS", "on"),
-            tls_certificate=path("TLS_CERTIFICATE"),
-            tls_key=path("TLS_KEY"),
-            tls_ca=path("TLS_CA"),
-            archive_logs=boolean("ARCHIVE_LOGS", "true"),
-            results_claim=text("RESULTS_CLAIM", "") or None,
-            sealing_ring=Path(ring) if (ring := text("SEALING_RING", "")) else None,
-            log_format=text("LOG_FORMAT", "plain"),
-            log_level=text("LOG_LEVEL", "INFO").upper(),
+            liveness_host=env.text("LIVENESS_HOST", "0.0.0.0"),  # noqa: S104 - the kubelet asks from outside of the pod
+            liveness_port=env.whole("LIVENESS_PORT", 8081, 0, 65535),
+            metrics_host=env.text("METRICS_HOST", "0.0.0.0"),  # noqa: S104 - Prometheus scrapes from other nodes
+            metrics_port=env.whole("METRICS_PORT", 8082, 0, 65535),
+            events=env.switch("EVENTS", True),
+            tls_certificate=env.file("TLS_CERTIFICATE"),
+            tls_key=env.file("TLS_KEY"),
+            tls_ca=env.file("TLS_CA"),
+            archive_logs=env.switch("ARCHIVE_LOGS", True),
+            results_claim=env.text("RESULTS_CLAIM") or None,
+            sealing_ring=env.path("SEALING_RING"),
+            log_format=env.log_format(),
+            log_level=env.log_level(),
         )
         if (settings.tls_certificate is None) != (settings.tls_key is None):
             raise BadSetting("KLIPSTREAM_TLS_CERTIFICATE and KLIPSTREAM_TLS_KEY go together: set both or neither")
-        if settings.log_format not in ("plain", "json"):
-            raise BadSetting(f"KLIPSTREAM_LOG_FORMAT={settings.log_format!r}: use plain or json")
         return settings

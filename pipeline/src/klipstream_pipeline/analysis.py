@@ -7,10 +7,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from klipstream_pipeline.addresses import parse_networks
+from klipstream_netguard import BadRule
 from klipstream_pipeline.chat import Chat, read_chat
 from klipstream_pipeline.download import Limits, download_chat, download_video
 from klipstream_pipeline.engines import Choice, choose_engine
+from klipstream_pipeline.guard import rules_of
 from klipstream_pipeline.highlights import find_highlights
 from klipstream_pipeline.listening import Recording, fingerprint, listen, software
 from klipstream_pipeline.outcome import BadParameter, ResultsNotWritten
@@ -43,8 +44,8 @@ def analyse(task: AnalysisTask, limits: Limits) -> None:
     if task.results_url is None:
         raise BadParameter("the queue has no results URL (spec.results): there is no place for the result")
     try:
-        parse_networks(limits.allowed)
-    except ValueError as error:
+        rules_of(limits.allowed)
+    except BadRule as error:
         raise BadParameter(f"spec.sources.allowedNetworks of the queue: {error}") from error
     for name in sorted(task.params.keys() - KNOWN_PARAMETERS):
         log.warning("parameter %s is unknown and ignored", name)
@@ -70,7 +71,8 @@ def _obtain(
             stage.skip_to(1.0, "heard by an earlier attempt")
         else:
             video = scratch / "video"
-            size = download_video(task.video_url, video, limits, _Part(stage, CHAT_SHARE, 1.0).report)
+            part = _Part(stage, CHAT_SHARE, 1.0).report
+            size = download_video(task.source_url(), video, limits, part, named=task.video_url)
             log.info("%.1f MB fetched", size / 1e6)
     with task.stage("Transcribing") as stage:
         if recording is None:

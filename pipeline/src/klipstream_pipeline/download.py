@@ -63,14 +63,16 @@ class Limits:
         )
 
 
-def download_video(url: str, target: Path, limits: Limits, progress: Progress) -> int:
+def download_video(url: str, target: Path, limits: Limits, progress: Progress, *, named: str | None = None) -> int:
     """Fetch a video's sound, or the whole of it where the source does not offer that alone; its size in bytes.
 
     `progress(share, message)` is called at least twice a second, from this thread, and may raise to stop it all.
     Raises what outcome.failure makes of a code of fetch.explain, DownloadFailed and DownloadStalled after several
-    tries. What has arrived is kept between tries, and gone on with where the source allows it.
+    tries. What has arrived is kept between tries, and gone on with where the source allows it. Messages call the URL
+    `named`, where that is given.
     """
-    return _fetch(Wanted(url, str(target), "video", limits.largest_bytes, limits.allowed), limits.patience, progress)
+    wanted = Wanted(url, str(target), "video", limits.largest_bytes, limits.allowed, named)
+    return _fetch(wanted, limits.patience, progress)
 
 
 def download_chat(url: str, target: Path, limits: Limits, progress: Progress) -> int:
@@ -109,6 +111,7 @@ class _Attempt:
 
     def __init__(self, wanted: Wanted, patience: Patience, progress: Progress) -> None:
         self._wanted = wanted
+        self._name = wanted.shown(wanted.url)
         self._patience = patience
         self._progress = progress
         self.most_bytes = 0
@@ -143,7 +146,7 @@ class _Attempt:
             if line:
                 waited_seconds = max(waited_seconds, 0.0)
             if line is None:
-                raise DownloadFailed(f"{self._wanted.url}: the fetching process died (exit code {process.wait()})")
+                raise DownloadFailed(f"{self._name}: the fetching process died (exit code {process.wait()})")
             if "done" in line:
                 return int(line["done"])
             if "failed" in line:
@@ -159,7 +162,7 @@ class _Attempt:
                 waited_seconds += since
             if waited_seconds > self._patience.stalled_seconds:
                 raise DownloadStalled(
-                    f"{self._wanted.url} stalled: fewer than {self._patience.least_bytes} bytes came in"
+                    f"{self._name} stalled: fewer than {self._patience.least_bytes} bytes came in"
                     f" {self._patience.stalled_seconds:g} s, {have} bytes are there"
                 )
 

@@ -11,6 +11,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +23,6 @@ from yt_dlp.networking.exceptions import HTTPError
 from yt_dlp.utils import DownloadCancelled, DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError
 
 from klipstream_pipeline import guard
-from klipstream_pipeline.addresses import parse_networks
 from klipstream_pipeline.fetch_request import Wanted
 
 log = logging.getLogger("fetch")
@@ -232,18 +232,26 @@ def _tell(**said: Any) -> None:
     print(json.dumps(said), flush=True)
 
 
+def _shown(wanted: Wanted, record: logging.LogRecord) -> bool:
+    """A filter: what is logged names the URL as others may read it."""
+    record.msg, record.args = wanted.shown(record.getMessage()), None
+    return True
+
+
 def main() -> int:
     """One request, then the end."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     wanted = Wanted.from_json(sys.stdin.read())
-    guard.install(parse_networks(wanted.allowed))
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(partial(_shown, wanted))
+    guard.install(guard.rules_of(wanted.allowed))
     try:
         size = fetch(wanted)
     except (Exception, guard.AddressRefused) as error:
         code, message = explain(error, wanted.url)
         if code == "DownloadFailed":
             log.warning("%s", "".join(traceback.format_exception(error)[-3:]).strip())
-        _tell(failed=code, message=message)
+        _tell(failed=code, message=wanted.shown(message))
         return 1
     _tell(done=size)
     return 0

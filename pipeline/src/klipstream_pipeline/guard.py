@@ -7,15 +7,20 @@ the second time all end in `connect`, with the address that is really used.
 import socket
 from typing import Any
 
-from klipstream_pipeline.addresses import Network, why_refused
+from klipstream_netguard import Rules
 
 
 class AddressRefused(BaseException):
     """A source leads to an address that it may not have. Not an Exception: libraries would catch it and try again."""
 
 
-def install(allowed: tuple[Network, ...]) -> None:
-    """Guard every connection of this process from now on, for good; `allowed` networks pass.
+def rules_of(networks: str) -> Rules:
+    """The public Internet, and networks in CIDR notation that commas separate. Raises BadRule."""
+    return Rules.of(allowed_networks=filter(None, (part.strip() for part in networks.split(","))))
+
+
+def install(rules: Rules) -> None:
+    """Guard every connection of this process from now on, for good.
 
     Every client in Python ends in socket.connect or connect_ex: urllib, http.client, urllib3, httpcore, asyncio.
     Extensions that bring sockets of their own, such as libcurl, do not, so the process must not use such.
@@ -23,17 +28,17 @@ def install(allowed: tuple[Network, ...]) -> None:
     real_connect, real_connect_ex = socket.socket.connect, socket.socket.connect_ex
 
     def connect(self: socket.socket, address: Any) -> None:
-        real_connect(self, _checked(self, address, allowed))
-        _check_peer(self, allowed)
+        real_connect(self, _checked(self, address, rules))
+        _check_peer(self, rules)
 
     def connect_ex(self: socket.socket, address: Any) -> int:
-        return real_connect_ex(self, _checked(self, address, allowed))
+        return real_connect_ex(self, _checked(self, address, rules))
 
     socket.socket.connect = connect  # type: ignore[method-assign,assignment]
     socket.socket.connect_ex = connect_ex  # type: ignore[method-assign,assignment]
 
 
-def _checked(sock: socket.socket, address: Any, allowed: tuple[Network, ...]) -> Any:
+def _checked(sock: socket.socket, address: Any, rules: Rules) -> Any:
     """The numeric address to connect to. Raises AddressRefused.
 
     A name would be resolved once more by the C library, perhaps to something else, so it is resolved here.
@@ -43,19 +48,19 @@ def _checked(sock: socket.socket, address: Any, allowed: tuple[Network, ...]) ->
     found = socket.getaddrinfo(address[0], address[1], sock.family, sock.type, sock.proto)
     numeric = found[0][4]
     host = str(numeric[0])
-    reason = why_refused(host, allowed)
+    reason = rules.refusal(host, "")
     if reason is not None:
-        raise AddressRefused(f"{host} is {reason}")
+        raise AddressRefused(reason)
     return numeric
 
 
-def _check_peer(sock: socket.socket, allowed: tuple[Network, ...]) -> None:
+def _check_peer(sock: socket.socket, rules: Rules) -> None:
     """A proxy of the kernel's may have led elsewhere; nothing has been sent yet."""
     try:
         host = str(sock.getpeername()[0])
     except OSError:  # it is not connected yet (a non-blocking socket), or not any more
         return
-    reason = why_refused(host, allowed)
+    reason = rules.refusal(host, "")
     if reason is not None:
         sock.close()
-        raise AddressRefused(f"{host} is {reason}")
+        raise AddressRefused(reason)

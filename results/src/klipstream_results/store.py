@@ -63,6 +63,14 @@ class ResultStore:
             raise ResultStoreError(f"{self._url}/{path} does not exist: did this attempt finish?")
         return content
 
+    def read_end(self, job_id: str, attempt: int, name: str, at_most_bytes: int) -> bytes:
+        """The last bytes of a result. Raises ResultStoreError when it is not there."""
+        path = f"jobs/{_safe(job_id)}/attempts/{_attempt(attempt)}/{_safe(name)}"
+        content = self._read(path, at_most_bytes)
+        if content is None:
+            raise ResultStoreError(f"{self._url}/{path} does not exist")
+        return content
+
     def delete_result(self, job_id: str, attempt: int, name: str) -> None:
         """Remove one result, and the folders that it leaves empty; nothing happens when it is not there."""
         folder = f"{self._root}/jobs/{_safe(job_id)}/attempts/{_attempt(attempt)}"
@@ -115,9 +123,10 @@ class ResultStore:
             raise self._failed("write", path, error) from error
         return f"{self._url}/{path}"
 
-    def _read(self, path: str) -> bytes | None:
+    def _read(self, path: str, last_bytes: int | None = None) -> bytes | None:
+        start = -last_bytes if last_bytes is not None else None
         try:
-            return bytes(self._filesystem.cat_file(f"{self._root}/{path}"))
+            return bytes(self._filesystem.cat_file(f"{self._root}/{path}", start=start))
         except FileNotFoundError:
             return None
         except Exception as error:

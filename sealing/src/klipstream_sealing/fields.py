@@ -1,4 +1,4 @@
-"""What can be sealed: parameters for the worker, and what the relay announces the job with."""
+"""What can be sealed: parameters and the video's URL for the worker, and what the relay announces the job with."""
 
 import json
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ PARAMS_AT_MOST = 32
 CHARACTERS_AT_MOST = 8192
 """Of names and values together, so that sealed they fit into spec.sealed."""
 HOSTS_AT_MOST = 16
+URL_CHARACTERS = 2048
 PADDED_BYTES = 256
 """Filled up to a multiple, so that the length of what is sealed says little of it."""
 
@@ -28,11 +29,13 @@ class SealedCallback:
 
 @dataclass(frozen=True, slots=True)
 class SealedFields:
-    """What a submitter sealed. On the wire: {"params": {…}, "callback": {"hosts": […], "signingSecret": "whsec_…",
-    "bearerToken": "…"}}, each part optional."""
+    """What a submitter sealed. On the wire: {"params": {…}, "videoUrl": "https://…", "callback": {"hosts": […],
+    "signingSecret": "whsec_…", "bearerToken": "…"}}, each part optional."""
 
     params: Mapping[str, str] = field(default_factory=dict, repr=False)
     callback: SealedCallback | None = None
+    video_url: str | None = field(default=None, repr=False)
+    """The whole URL, where spec.videoUrl stands without its signature."""
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "SealedFields":
@@ -41,14 +44,16 @@ class SealedFields:
             value = json.loads(text)
         except ValueError:
             raise BadFields("the sealed fields are no JSON") from None
-        _known(value, "the sealed fields", {"params", "callback"})
-        return cls(_params(value.get("params", {})), _callback(value.get("callback")))
+        _known(value, "the sealed fields", {"params", "callback", "videoUrl"})
+        return cls(_params(value.get("params", {})), _callback(value.get("callback")), _url(value.get("videoUrl")))
 
     def to_json(self) -> bytes:
         """The fields as they are sealed, filled up with spaces."""
         value: dict[str, Any] = {}
         if self.params:
             value["params"] = dict(self.params)
+        if self.video_url is not None:
+            value["videoUrl"] = self.video_url
         if (callback := self.callback) is not None:
             parts = {
                 "hosts": list(callback.hosts),
@@ -66,6 +71,12 @@ def _params(value: Any) -> dict[str, str]:
     if len(value) > PARAMS_AT_MOST or sum(len(name) + len(each) for name, each in value.items()) > CHARACTERS_AT_MOST:
         raise BadFields(f"params may be {PARAMS_AT_MOST} at most, and {CHARACTERS_AT_MOST} characters with their names")
     return value
+
+
+def _url(value: Any) -> str | None:
+    if value is not None and not (_text(value, URL_CHARACTERS) and value.startswith(("http://", "https://"))):
+        raise BadFields(f"videoUrl must be an http(s) URL of at most {URL_CHARACTERS} characters")
+    return value if value is None else str(value)
 
 
 def _callback(value: Any) -> SealedCallback | None:

@@ -60,6 +60,38 @@ def test_the_gateway_understands_the_settings_of_its_chart(helm):
     assert (settings.lease_name, settings.lease_namespace) == ("r-operator", "here")
 
 
+def container_of(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    (deployment,) = of_kind(objects, "Deployment")
+    return dict(deployment["spec"]["template"]["spec"]["containers"][0])
+
+
+def test_a_redis_is_named_by_a_secret_and_may_be_called(helm):
+    objects = rendered(helm, "gateway.rateStorage.secret=limits", "gateway.rateStorage.port=6380")
+    (storage,) = [each for each in container_of(objects)["env"] if each["name"] == "KLIPSTREAM_RATE_STORAGE"]
+    assert storage["valueFrom"]["secretKeyRef"] == {"name": "limits", "key": "url"}
+    (policy,) = of_kind(objects, "NetworkPolicy")
+    assert {"ports": [{"protocol": "TCP", "port": 6380}]} in policy["spec"]["egress"]
+    assert "6380" not in str(of_kind(rendered(helm), "NetworkPolicy"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "mounted"),
+    [
+        (["operator.archiveLogs=true"], True),
+        (["results.persistence.accessModes={ReadWriteMany}"], True),
+        (["operator.archiveLogs=true", "gateway.namespace=elsewhere"], False),
+        (["operator.archiveLogs=false"], False),
+        (["results.url=s3://bucket/analysis"], False),
+    ],
+)
+def test_the_claim_with_archived_logs_is_mounted_to_be_read_where_they_are_archived(helm, settings, mounted):
+    container = container_of(rendered(helm, *settings))
+    mounts = [each for each in container["volumeMounts"] if each["name"] == "results"]
+    assert mounts == ([{"name": "results", "mountPath": "/results", "readOnly": True}] if mounted else [])
+    values = {each["name"]: each.get("value") for each in container["env"]}
+    assert values.get("KLIPSTREAM_RESULTS_CLAIM") == ("here/r-results" if mounted else None)
+
+
 def test_the_gateway_is_left_out_unless_asked_for(helm):
     assert not of_kind(rendered(helm, "gateway.enabled=false"), "Deployment")
 

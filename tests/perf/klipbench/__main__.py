@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from klipbench import admission, gateway, report, webhooks
+from klipbench import admission, convex, gateway, report, webhooks
 from klipcluster.errors import ClusterError
 
 BUILD = Path("build") / "bench"
@@ -17,11 +17,12 @@ def main() -> int:
     suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
     admission.add_options(suites.add_parser("admission", help="1,000 queued jobs, limit 50, and bare Jobs"))
     webhooks.add_options(suites.add_parser("webhooks", help="deliveries on loopback, memory with many pending"))
+    convex.add_options(suites.add_parser("convex", help="10,000 jobs shown in Convex, and mended after changes"))
     gateway.add_options(suites.add_parser("gateway", help="requests and streams of the REST API, 10,000 waiting jobs"))
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped run takes its cluster down, too
     try:
-        broken = {"admission": _admission, "gateway": _gateway, "webhooks": _webhooks}[asked.suite](asked)
+        broken = SUITES[asked.suite](asked)
     except ClusterError as error:
         print(f"klipbench: {error}", file=sys.stderr)
         return 2
@@ -50,6 +51,15 @@ def _webhooks(asked: argparse.Namespace) -> bool:
     print("\n".join(webhooks.lines(result)))
     return webhooks.broken(result)
 
+
+def _convex(asked: argparse.Namespace) -> bool:
+    result = convex.run(convex.Options(asked.jobs, asked.changes, asked.seed), BUILD)
+    convex.write_json(result, BUILD / "convex.json")
+    print("\n".join(convex.lines(result)))
+    return convex.broken(result)
+
+
+SUITES = {"admission": _admission, "convex": _convex, "gateway": _gateway, "webhooks": _webhooks}
 
 if __name__ == "__main__":
     sys.exit(main())

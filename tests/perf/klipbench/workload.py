@@ -66,22 +66,23 @@ async def set_mode(client: Client, namespace: str, mode: str) -> None:
     await client.patch(ANALYSIS_QUEUES, QUEUE, namespace, {"spec": {"mode": mode}})
 
 
+def analysis_job(name: str, priority: str, video_url: str) -> dict[str, Any]:
+    """An AnalysisJob of the queue `bench`."""
+    return {
+        "apiVersion": f"{GROUP}/v1alpha1",
+        "kind": "AnalysisJob",
+        "metadata": {"name": name},
+        "spec": {"queueName": QUEUE, "priority": priority, "videoUrl": video_url},
+    }
+
+
 async def submit(client: Client, namespace: str, count: int, chance: random.Random) -> None:
     """Create AnalysisJobs of random priorities, 32 requests at a time."""
     priorities = chance.choices(list(PRIORITIES), k=count)
-    await _at_once(
+    await at_once(
         client.create(
             ANALYSIS_JOBS,
-            {
-                "apiVersion": f"{GROUP}/v1alpha1",
-                "kind": "AnalysisJob",
-                "metadata": {"name": f"job-{number:05d}"},
-                "spec": {
-                    "queueName": QUEUE,
-                    "priority": priority,
-                    "videoUrl": f"https://videos.example.com/{number}.mp4",
-                },
-            },
+            analysis_job(f"job-{number:05d}", priority, f"https://videos.example.com/{number}.mp4"),
             namespace,
         )
         for number, priority in enumerate(priorities)
@@ -91,7 +92,7 @@ async def submit(client: Client, namespace: str, count: int, chance: random.Rand
 async def submit_bare_jobs(client: Client, namespace: str, count: int) -> None:
     """Create Kubernetes Jobs that nobody queues, 32 requests at a time: what the cluster itself is able to do."""
     template = {"spec": POD_SPEC | {"restartPolicy": "Never"}}
-    await _at_once(
+    await at_once(
         client.create(
             JOBS,
             {
@@ -106,7 +107,8 @@ async def submit_bare_jobs(client: Client, namespace: str, count: int) -> None:
     )
 
 
-async def _at_once(requests: Iterable[Coroutine[Any, Any, Any]]) -> None:
+async def at_once(requests: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    """Send requests, 32 at a time."""
     slots = asyncio.Semaphore(CREATES_AT_ONCE)
 
     async def one(request: Coroutine[Any, Any, Any]) -> None:

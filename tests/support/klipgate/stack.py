@@ -44,14 +44,19 @@ class Stack:
 
 
 @contextmanager
-def stacked(kubectl: Callable[..., Any], kubeconfig: Path, home: str, folder: Path) -> Iterator[Stack]:
-    """The stack in a namespace that exists; two queues, of which one is paused."""
+def stacked(
+    kubectl: Callable[..., Any], kubeconfig: Path, home: str, folder: Path, node: bool = False
+) -> Iterator[Stack]:
+    """The stack in a namespace that exists; two queues, of which one is paused. With `node` pods are on one that serves
+    their logs, and those of failed attempts are archived in a folder."""
     ring = KeyRing.new(datetime.now(UTC))
     operator = Operator(kubeconfig, folder / "operator.log", home)
-    kubelet = Process("klipfake.kubelet", kubeconfig, folder / "kubelet.log")
+    kubelet = Process("klipfake.kubelet", kubeconfig, folder / "kubelet.log", *(["--node"] if node else []))
+    results = folder / "results"
+    results.mkdir(exist_ok=True)
     gateway = Gateway(kubeconfig, folder, home, KLIPSTREAM_SEALING_KEY=str(ring.public))
     with playing(kubectl, home, operator, kubelet) as world:
-        world.queue("default", maxConcurrentJobs=2)
+        world.queue("default", maxConcurrentJobs=2, **({"results": {"url": results.as_uri()}} if node else {}))
         world.queue("paused", mode="Paused")
         gateway.start()
         try:

@@ -19,7 +19,7 @@ from klipfake.processes import Process, free_port
 from klipstream_kube import Client
 from klipwebhook.statuses import PlayedJob
 
-DEADLINE_SECONDS = 40.0
+DEADLINE_SECONDS = 120.0
 
 
 class Received(NamedTuple):
@@ -97,7 +97,7 @@ class Receivers:
     def listen(self) -> None:
         """Start to."""
         self.process.start()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + DEADLINE_SECONDS
         for port in self._listening:
             while True:
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from klipstream_relay.settings import BadSetting, Settings
+from klipstream_relay.settings import Settings
+from klipstream_service import BadSetting
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "webhooks.md"
 

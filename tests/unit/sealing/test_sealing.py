@@ -129,6 +129,12 @@ def test_fields_come_back_as_they_were_and_do_not_show_themselves() -> None:
     assert "whsec_x" not in repr(fields)
 
 
+def test_a_sealed_url_comes_back_and_does_not_show_itself() -> None:
+    fields = SealedFields.from_json('{"videoUrl": "https://example.com/v.mp4?sig=s3cr3t"}')
+    assert SealedFields.from_json(fields.to_json()).video_url == "https://example.com/v.mp4?sig=s3cr3t"
+    assert "s3cr3t" not in repr(fields)
+
+
 @given(st.dictionaries(st.text(max_size=20), st.text(max_size=100), max_size=8))
 def test_any_parameters_come_back(params: dict[str, str]) -> None:
     fields = SealedFields.from_json(json.dumps({"params": params}))
@@ -150,6 +156,8 @@ def test_the_length_of_what_is_sealed_says_little_of_it() -> None:
         ('{"callback": {"hosts": []}}', "hosts"), ('{"callback": {"hosts": ["a"], "token": "s3cr3t"}}', "bearerToken"),
         ('{"callback": {"hosts": ["a"], "bearerToken": ""}}', "bearerToken"),
         ('{"callback": {"hosts": ["a"], "signingSecret": 5}}', "signingSecret"),
+        ('{"videoUrl": "s3cr3t"}', "videoUrl"), ('{"videoUrl": 5}', "videoUrl"),
+        (json.dumps({"videoUrl": "https://e.com/?s3cr3t=" + "x" * 2048}), "videoUrl"),
     ],
 )  # fmt: skip
 def test_fields_that_cannot_be_meant_are_refused_by_name(text: str, named: str) -> None:
@@ -159,7 +167,8 @@ def test_fields_that_cannot_be_meant_are_refused_by_name(text: str, named: str) 
 
 
 def test_the_largest_parameters_fit_into_the_field() -> None:
-    fields = SealedFields.from_json(json.dumps({"params": {"a": "x" * 8191}}))
+    url = "https://example.com/?".ljust(2048, "x")
+    fields = SealedFields.from_json(json.dumps({"params": {"a": "x" * 8191}, "videoUrl": url}))
     assert len(seal(fields.to_json(), RING.public, "n" * 63, "j" * 63)) <= 16_384
 
 

@@ -54,6 +54,25 @@ def test_a_job_without_them_has_none(queue: Queue, make_task: MakeTask) -> None:
         assert task.sealed_params() == {}
 
 
+def test_a_sealed_url_is_the_source_and_the_plain_one_is_shown(queue: Queue, make_task: MakeTask) -> None:
+    answers(queue, {"sealed_params": {}, "sealed_video_url": "https://example.com/talk.mp4?sig=s3cr3t"})
+    with make_task(sealed=True) as task:
+        assert task.source_url() == "https://example.com/talk.mp4?sig=s3cr3t"
+        assert task.source_url() == "https://example.com/talk.mp4?sig=s3cr3t", "the queue says it once"
+        assert task.video_url == "https://example.com/talk.mp4"
+
+
+def test_where_other_fields_are_sealed_the_source_is_the_plain_url(queue: Queue, make_task: MakeTask) -> None:
+    answers(queue, {"sealed_params": PARAMS})
+    with make_task(sealed=True) as task:
+        assert task.source_url() == "https://example.com/talk.mp4"
+
+
+def test_where_nothing_is_sealed_the_source_is_not_waited_for(queue: Queue, make_task: MakeTask) -> None:
+    assert make_task().source_url(0.0) == "https://example.com/talk.mp4"
+    assert queue.posts == []
+
+
 def test_on_a_laptop_there_are_none(make_task: MakeTask) -> None:
     with make_task(progress_url=None) as task:
         assert task.sealed_params() == {}

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
+from klipstream_service import BadSetting, Environment
 
-class BadSettings(ValueError):
-    """A variable does not hold what it should; the message names it."""
+LONGEST_SECONDS = 30 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,9 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings | None":
-        """None where no CONVEX_URL is set. Raises BadSettings."""
-        url = environment.get("KLIPSTREAM_CONVEX_URL", "")
+        """None where no CONVEX_URL is set. Raises BadSetting."""
+        env = Environment(environment)
+        url = env.text("CONVEX_URL")
         if not url:
             return None
         parts = urlsplit(url)
@@ -39,50 +39,22 @@ class Settings:
             (".svc", ".local")
         )
         if parts.scheme != "https" and not (parts.scheme == "http" and local):
-            raise BadSettings(
-                f"KLIPSTREAM_CONVEX_URL is {url!r}: it must be https://….convex.cloud (http inside a cluster)"
-            )
-        secret = _secret(environment, "KLIPSTREAM_CONVEX_SECRET_FILE")
-        deploy_key = _secret(environment, "KLIPSTREAM_CONVEX_DEPLOY_KEY_FILE")
+            raise env.bad("CONVEX_URL", "it must be https://….convex.cloud (http inside a cluster)")
+        secret = env.content("CONVEX_SECRET_FILE")
+        deploy_key = env.content("CONVEX_DEPLOY_KEY_FILE")
         if (secret is None) == (deploy_key is None):
-            raise BadSettings(
+            raise BadSetting(
                 "One of KLIPSTREAM_CONVEX_SECRET_FILE and KLIPSTREAM_CONVEX_DEPLOY_KEY_FILE must name a file:"
                 " the relay's secret (KLIPSTREAM_RELAY_SECRET of the deployment), or a deploy key"
             )
         return cls(
             url=url,
-            cluster=environment.get("KLIPSTREAM_CONVEX_CLUSTER") or "default",
+            cluster=env.text("CONVEX_CLUSTER", "default"),
             secret=secret,
             deploy_key=deploy_key,
-            flush_seconds=_seconds(environment, "KLIPSTREAM_CONVEX_FLUSH_SECONDS", cls.flush_seconds),
-            sweep_seconds=_seconds(environment, "KLIPSTREAM_CONVEX_SWEEP_SECONDS", cls.sweep_seconds),
-            heartbeat_seconds=_seconds(environment, "KLIPSTREAM_CONVEX_HEARTBEAT_SECONDS", cls.heartbeat_seconds),
-            requests_seconds=_seconds(environment, "KLIPSTREAM_CONVEX_REQUESTS_SECONDS", cls.requests_seconds),
-            namespace=environment.get("KLIPSTREAM_CONVEX_NAMESPACE") or cls.namespace,
+            flush_seconds=env.number("CONVEX_FLUSH_SECONDS", cls.flush_seconds, 0, LONGEST_SECONDS),
+            sweep_seconds=env.number("CONVEX_SWEEP_SECONDS", cls.sweep_seconds, 0, LONGEST_SECONDS),
+            heartbeat_seconds=env.number("CONVEX_HEARTBEAT_SECONDS", cls.heartbeat_seconds, 0, LONGEST_SECONDS),
+            requests_seconds=env.number("CONVEX_REQUESTS_SECONDS", cls.requests_seconds, 0, LONGEST_SECONDS),
+            namespace=env.text("CONVEX_NAMESPACE", cls.namespace),
         )
-
-
-def _secret(environment: Mapping[str, str], name: str) -> str | None:
-    path = environment.get(name)
-    if not path:
-        return None
-    try:
-        content = Path(path).read_text().strip()
-    except OSError as error:
-        raise BadSettings(f"{name}: {path} cannot be read: {error.strerror}") from error
-    if not content:
-        raise BadSettings(f"{name}: {path} is empty")
-    return content
-
-
-def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
-    text = environment.get(name)
-    if not text:
-        return default
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise BadSettings(f"{name} is {text!r}: it must be a number of seconds") from error
-    if not 0 <= value < float("inf"):
-        raise BadSettings(f"{name} is {text!r}: it must be 0 or more")
-    return value

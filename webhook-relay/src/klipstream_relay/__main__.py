@@ -7,16 +7,13 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import json
 import logging
 import os
 import signal
 import sys
-from datetime import UTC, datetime
 
 from klipstream_convex.deployment import Away, Deployment, FunctionFailed
 from klipstream_convex.restore import restore
-from klipstream_convex.settings import BadSettings as BadConvexSettings
 from klipstream_convex.settings import Settings as ConvexSettings
 from klipstream_kube import ApiError, Client, ConfigurationError, LeaseLost, Unreachable, load_connection
 from klipstream_kube.clock import steady_clock
@@ -27,21 +24,11 @@ from klipstream_relay.ledger import Ledger, LedgerInUse
 from klipstream_relay.metrics import Metrics
 from klipstream_relay.operations import CannotDo
 from klipstream_relay.runtime import Runtime
-from klipstream_relay.settings import BadSetting, Settings
+from klipstream_relay.settings import Settings
+from klipstream_service import BadSetting
+from klipstream_service.log_lines import log_to_stderr
 
 log = logging.getLogger("klipstream_relay")
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line; a traceback is part of its message."""
-        message = record.getMessage()
-        if record.exc_info:
-            message += "\n" + self.formatException(record.exc_info)
-        at = datetime.fromtimestamp(record.created, UTC).isoformat()
-        return json.dumps({"time": at, "level": record.levelname, "logger": record.name, "message": message})
 
 
 def _options() -> argparse.Namespace:
@@ -143,13 +130,10 @@ def main() -> int:
     try:
         settings = Settings.from_environment()
         convex = ConvexSettings.from_environment(os.environ)
-    except (BadSetting, BadConvexSettings) as error:
+    except BadSetting as error:
         print(f"klipstream-relay: {error}", file=sys.stderr)
         return 2
-    handler = logging.StreamHandler()
-    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else plain)
-    logging.basicConfig(level=settings.log_level, handlers=[handler])
+    log_to_stderr(settings.log_format, settings.log_level)
     try:
         return _command(settings, convex, asked)
     except (ConfigurationError, LedgerInUse, CannotDo) as error:

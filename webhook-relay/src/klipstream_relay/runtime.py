@@ -18,11 +18,11 @@ from klipstream_relay.authorised import sender_of
 from klipstream_relay.deliveries import Delivery
 from klipstream_relay.directory import Directory, endpoint_from
 from klipstream_relay.dispatcher import Dispatcher
-from klipstream_relay.http_server import serve
 from klipstream_relay.ledger import Ledger
 from klipstream_relay.metrics import Metrics
 from klipstream_relay.sender import Outcome
 from klipstream_relay.settings import Settings
+from klipstream_service.pages import metrics, pages, probe
 
 log = logging.getLogger(__name__)
 CURRENT_EVERY_SECONDS = 10.0
@@ -156,9 +156,12 @@ class Runtime:
     async def run(self) -> None:
         """Announce until told to stop. Raises LeaseLost, and whatever ends a background task."""
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(
-                serve(self.metrics.registry, self.problems, self.settings.http_host, self.settings.http_port)
-            )
+            shown = {
+                "/healthz": probe("live", list),
+                "/readyz": probe("ready", self.problems),
+                "/metrics": metrics(self.metrics.registry),
+            }
+            await stack.enter_async_context(pages(self.settings.http_host, self.settings.http_port, shown))
             await stack.enter_async_context(self.sender)
             leading = asyncio.create_task(self._lead(), name="leading")
             stopping = asyncio.create_task(self.stopping.wait(), name="stopping")

@@ -30,6 +30,8 @@ class Assignment:
     """The queue's results URL, such as s3://bucket/prefix or file:///results; None where the queue has none."""
     checkpoint: str | None = None
     """What the last attempt posted, as it was posted."""
+    sealed: bool = False
+    """Whether the job has sealed fields, which come with the queue's answers."""
     progress_url: str | None = None
     token_file: Path | None = None
     ca_file: Path | None = None
@@ -85,6 +87,7 @@ class Assignment:
             params=_params(path("PARAMS_FILE")),
             results_url=value("RESULTS") or (Path(LAPTOP_RESULTS).absolute().as_uri() if alone else None),
             checkpoint=value("CHECKPOINT"),
+            sealed=value("SEALED") == "true",
             progress_url=value("PROGRESS_URL"),
             token_file=path("TOKEN_FILE"),
             ca_file=path("CA_FILE"),

@@ -1,4 +1,4 @@
-"""The sealed parameters of a job: only ever in the queue's answers and in this process' memory."""
+"""The sealed parameters of a job, and its sealed URL: only ever in the queue's answers and in this process' memory."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class SealedParams:
         self._asked = False
         self._answered = threading.Event()
         self._params: Mapping[str, str] = {}
+        self._video_url: str | None = None
         self._problem: str | None = None
         self._retryable = False
 
@@ -36,12 +37,19 @@ class SealedParams:
         params, problem = reply.get("sealed_params"), reply.get("sealed_problem")
         if isinstance(params, dict):
             self._params = {str(name): str(value) for name, value in params.items()}
+            url = reply.get("sealed_video_url")
+            self._video_url = url if isinstance(url, str) else None
         elif isinstance(problem, str):
             self._problem, self._retryable = problem, reply.get("sealed_retryable") is True
         elif not self._asked:
             return
         self._wanted = False
         self._answered.set()
+
+    @property
+    def video_url(self) -> str | None:
+        """The video's whole URL, None where it was not sealed, or as long as nothing is known."""
+        return self._video_url
 
     def wait(self, seconds: float, check: Callable[[], None]) -> Mapping[str, str]:
         """The parameters, empty where nothing was sealed. `check` is called now and then and may raise.

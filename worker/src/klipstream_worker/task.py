@@ -103,7 +103,7 @@ class AnalysisTask:
 
     @property
     def video_url(self) -> str:
-        """The video to analyse."""
+        """The video to analyse; of a URL whose signature was sealed the part that is no secret (see `source_url`)."""
         return self.assignment.video_url
 
     @property
@@ -131,6 +131,16 @@ class AnalysisTask:
             before = self._update
         self._report(before.stage or "Starting", before.percentage, before.message)
         return self._sealed.wait(timeout_seconds, self.check)
+
+    def source_url(self, timeout_seconds: float = 60.0) -> str:
+        """Where the video is read from: `video_url`, or the whole URL where it was sealed for its signature. Keep it
+        out of logs and messages.
+
+        Waits for the queue's answer where the job has sealed fields. Raises what `sealed_params` raises.
+        """
+        if self.assignment.sealed:
+            self.sealed_params(timeout_seconds)
+        return self._sealed.video_url or self.video_url
 
     @property
     def results_url(self) -> str | None:
