@@ -1,7 +1,6 @@
 # ruff: noqa: E501
 """Findings of checkov that stay, each with its reason, and the page that holds them."""
 
-
 EXPLAINED = {
     "CKV_K8S_8": ("Liveness probe", "The pod of `helm test` and the Job before an upgrade run to their end and are bounded by a time; the processes that stay have one."),
     "CKV_K8S_9": ("Readiness probe", "As above: nobody sends requests to what runs to its end."),

@@ -1,4 +1,7 @@
-"""`python -m klipchart.static BIN`: the chart's static checks, with yamllint and checkov from BIN; exit code 1 if not clean."""
+"""`python -m klipchart.static BIN`: the chart's static checks, with yamllint and checkov from BIN.
+
+The exit code is 1 where something is not clean.
+"""
 
 import json
 import subprocess
@@ -55,7 +58,8 @@ def _yamllint(tools: Path) -> Iterator[str]:
 
 
 def _checkov(tools: Path, folder: Path) -> Iterator[str]:
-    command = [str(tools / "checkov"), "-d", str(folder), "--framework", "kubernetes", "--compact", "--quiet", "-o", "json"]
+    options = ["--framework", "kubernetes", "--compact", "--quiet", "-o", "json"]
+    command = [str(tools / "checkov"), "-d", str(folder), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     report = json.loads(done.stdout)
     report = report[0] if isinstance(report, list) else report
