@@ -9,6 +9,8 @@ UNUSED: dict[tuple[str, str, str], str] = {
     ("operator", "analysisqueues", "get"): "a write met a conflict or its answer was lost, and is decided again",
     ("operator", "namespaces", "list"): "Kopf asks where it is given patterns of namespaces; it complains without",
     ("operator", "namespaces", "watch"): "Kopf asks where it is given patterns of namespaces; it complains without",
+    ("operator", "jobs", "patch"): "a worker does not end by itself when it is told to (tests/e2e/test_lifecycle.py)",
+    ("relay", "analysisjobs", "patch"): "an app cancels or re-prioritises through Convex (tests/e2e/test_convex.py)",
     ("relay", "analysisjobs", "get"): "a sealed secret is read with its job, and Convex' sweep reads what it doubts",
     ("relay", "analysisqueues", "get"): "`python -m klipstream_relay verify` asks",
     ("gateway", "analysisjobs", "get"): "a submission is repeated whose answer was lost, or that its cache lacks",
