@@ -14,6 +14,9 @@ lock pipeline --extra pipeline
 lock relay --extra relay
 lock whisper --extra whisper
 lock gateway --extra gateway
+# In environments of their own: they want other versions than we do, and than one another.
+lock static --extra static
+lock supply --extra supply
 # Installed on top of dev, so of the same versions.
 lock kind --extra kind --constraint requirements/dev.txt
 lock mutation --extra mutation --constraint requirements/dev.txt
