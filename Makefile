@@ -60,6 +60,12 @@ $(NODE): package.json package-lock.json $(VENV)/installed
 	$(WITH_NODE) npm ci --silent --ignore-scripts
 	@touch $@
 
+# In environments of their own: they want other versions than we do, and than one another.
+.venv-static/installed .venv-supply/installed: .venv-%/installed: requirements/%.txt
+	@hack/python-venv.sh $(PYTHON) .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$*.txt
+	@touch $@
+
 .PHONY: lock
 lock: venv ## Lock the dependencies again (requirements/*.txt)
 	hack/lock.sh $(BIN)/uv
@@ -104,9 +110,17 @@ convex: $(NODE) ## Generate convex/_generated from the functions
 openapi: venv ## Generate docs/openapi.json from the gateway's registry of routes
 	$(BIN)/python -m klipstream_gateway.openapi docs/openapi.json
 
+.PHONY: charts
+charts: venv ## Generate the chart's README and dashboard, and docs/rbac.md
+	$(BIN)/python -m klipchart
+
 .PHONY: docs
 docs: venv ## Generate docs/transitions.md from the operator's table
 	$(BIN)/python -m klipstream_operator.transitions > docs/transitions.md
+
+.PHONY: zipapp
+zipapp: venv ## kubectl analysis as one file: build/kubectl-analysis (for this platform and Python)
+	hack/zipapp.sh $(BIN)
 
 # --- checking --------------------------------------------------------------------------------------------------
 
@@ -118,6 +132,18 @@ lint: venv $(NODE) ## Style, types and import contracts
 	$(BIN)/mypy --python-version 3.10 -p klipstream_worker
 	$(BIN)/lint-imports
 	$(WITH_NODE) npm run --silent types
+
+.PHONY: static
+static: venv .venv-static/installed ## The chart's static checks: helm lint, yamllint, checkov with its findings explained
+	$(BIN)/python -m klipchart.static .venv-static/bin
+
+.PHONY: audit
+audit: .venv-supply/installed ## Known vulnerabilities of what the images hold (needs the advisory database of PyPI)
+	hack/images/audit.sh .venv-supply/bin
+
+.PHONY: sbom
+sbom: .venv-supply/installed ## Bills of materials of the images into build/sbom
+	hack/images/sbom.sh .venv-supply/bin
 
 .PHONY: unit
 unit: venv ## The pure tests

@@ -5,6 +5,7 @@ import { pathToFileURL } from "node:url";
 import { convexTest } from "convex-test";
 import { makeFunctionReference, type FunctionReference } from "convex/server";
 import { ConvexError } from "convex/values";
+import { installLookups } from "./lookups";
 
 export type Kind = "query" | "mutation" | "action";
 interface Registered {
@@ -51,7 +52,9 @@ export class Deployment {
       files.map((file) => [`./${file}`, () => import(pathToFileURL(path.join(root, file)).href) as Promise<unknown>]),
     );
     const { default: schema } = (await import(pathToFileURL(path.join(root, "schema.ts")).href)) as { default: never };
-    return new Deployment(modules, convexTest({ schema, modules, transactionLimits: true }));
+    const backend = convexTest({ schema, modules, transactionLimits: true });
+    installLookups(schema);
+    return new Deployment(modules, backend);
   }
 
   /** Told after each commit. */

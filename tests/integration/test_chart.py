@@ -1,5 +1,9 @@
 """The chart with the real helm: linted, refused where values are wrong, installed with rights that suffice."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,14 +119,17 @@ def test_two_replicas_stand_on_different_nodes_and_never_end_together(helm: Call
     for constraint in spread.values():
         assert constraint["whenUnsatisfiable"] == "ScheduleAnyway", "one node is enough"
         assert constraint["labelSelector"]["matchLabels"].items() <= labels.items()
-    (budget,) = (each["spec"] for each in objects if each["kind"] == "PodDisruptionBudget")
+    budgets = [each for each in objects if each["kind"] == "PodDisruptionBudget"]
+    (budget,) = (each["spec"] for each in budgets if each["metadata"]["name"] == "r-operator")
     assert budget["maxUnavailable"] == 1
     assert budget["selector"]["matchLabels"].items() <= labels.items()
 
 
 def test_a_single_replica_holds_no_drain_up(helm: Callable[..., Any]) -> None:
     text = helm("template", "r", CHART, "--set", "operator.replicas=1").stdout
-    assert "PodDisruptionBudget" not in text
+    budgets = [each for each in yaml.safe_load_all(text) if each and each["kind"] == "PodDisruptionBudget"]
+    assert [each["metadata"]["name"] for each in budgets] == ["r-relay"]
+    assert all(each["spec"]["maxUnavailable"] == 1 for each in budgets), "an eviction is allowed"
 
 
 def test_the_probes_ask_what_they_are_for_and_leave_time_to_end(helm: Callable[..., Any]) -> None:
@@ -180,7 +187,8 @@ def test_the_installed_rights_suffice_for_a_job_from_start_to_end(
             kubectl("-n", namespace, "patch", "aq", "default", "--type=merge", "-p", at_once)
             kubectl("-n", namespace, "wait", "aj/first", "--for=delete", "--timeout=60s")
             kubectl("-n", namespace, "patch", "aq", "default", "--type=merge", "-p", '{"spec":{"mode":"Paused"}}')
-            upgraded = helm("upgrade", "r", CHART, "-n", namespace, *values)
+            # The Job that brings CRDs up to date would need a node.
+            upgraded = helm("upgrade", "r", CHART, "-n", namespace, *values, "--set", "crds.upgrade=false")
             assert upgraded.returncode == 0, upgraded.stderr
             mode = kubectl("-n", namespace, "get", "aq", "default", "-o", "jsonpath={.spec.mode}").stdout
             assert mode == "Paused", "an upgrade does not resume a paused queue"
@@ -193,6 +201,81 @@ def test_the_installed_rights_suffice_for_a_job_from_start_to_end(
             kubelet.kill()
     finally:
         assert helm("uninstall", "r", "-n", namespace).returncode == 0
+
+
+def test_the_rights_of_the_upgrade_bring_the_custom_resources_up_to_date(
+    helm: Callable[..., Any], kubectl: Callable[..., Any], custom_resources: None, control_plane, namespace: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """The Job's process runs here, as its ServiceAccount; one field is taken away before, and one put in."""
+    hooks = ("-s", "templates/crds-upgrade.yaml")
+    manifest = helm("template", "r", CHART, "-n", namespace, *hooks).stdout
+    account_and_role = [each for each in yaml.safe_load_all(manifest) if each and each["kind"] != "Job"]
+    kubectl("-n", namespace, "apply", "-f", "-", stdin=yaml.safe_dump_all(account_and_role))
+    config = yaml.safe_load(control_plane.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": kubectl("-n", namespace, "create", "token", "r-crds").stdout.strip()}
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    name = "analysisqueues.analysis.klipstream.io"
+    spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties"
+
+    def patched(operation: dict[str, Any]) -> None:
+        kubectl("patch", "crd", name, "--type=json", "-p", json.dumps([operation]))
+
+    def upgrade() -> str:
+        command = [sys.executable, "-m", "klipstream_operator.crd_upgrade"]
+        environment = os.environ | {"KUBECONFIG": str(tmp_path / "kubeconfig")}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    try:
+        patched({"op": "remove", "path": f"{spec}/sources"})
+        assert f"{name}: upgraded" in upgrade()
+        assert "sources" in kubectl("get", "crd", name, "-o", "json").stdout
+        assert f"{name}: unchanged" in upgrade()
+        patched({"op": "add", "path": f"{spec}/later", "value": {"type": "string"}})
+        assert f"{name}: newer" in upgrade()
+        assert "later" in kubectl("get", "crd", name, "-o", "json").stdout, "what a newer release added stays"
+    finally:
+        kubectl("replace", "-f", str(ROOT / "crds" / "analysisqueues.yaml"))
+        kubectl("-n", namespace, "delete", "-f", "-", stdin=yaml.safe_dump_all(account_and_role))
+
+
+def test_helm_test_finds_a_working_installation_and_one_that_does_not_work(
+    helm: Callable[..., Any], kubectl: Callable[..., Any], custom_resources: None, control_plane, namespace: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """The test's process runs here, as its ServiceAccount; the fake kubelet's pods post no progress."""
+    manifest = helm("template", "r", CHART, "-n", namespace, "-s", "templates/tests/first-job.yaml").stdout
+    objects = [each for each in yaml.safe_load_all(manifest) if each]
+    (pod,) = (each for each in objects if each["kind"] == "Pod")
+    rest = [each for each in objects if each["kind"] != "Pod"]
+    kubectl("-n", namespace, "apply", "-f", "-", stdin=yaml.safe_dump_all(rest))
+    config = yaml.safe_load(control_plane.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": kubectl("-n", namespace, "create", "token", "r-test").stdout.strip()}
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+
+    def check(seconds: int) -> "subprocess.CompletedProcess[str]":
+        (container,) = pod["spec"]["containers"]
+        command = [sys.executable, *container["command"][1:], *container["args"], f"--timeout-seconds={seconds}"]
+        environment = os.environ | {"KUBECONFIG": str(tmp_path / "kubeconfig")}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    done = check(3)
+    assert done.returncode == 1
+    assert "the job is Queued after 3 s" in done.stderr
+    operator = Operator(control_plane.kubeconfig, tmp_path / "operator.log", namespace)
+    kubelet = Process("klipfake.kubelet", control_plane.kubeconfig, tmp_path / "kubelet.log")
+    operator.start()
+    kubelet.start()
+    try:
+        done = check(120)
+        assert done.returncode == 1
+        assert "its progress did not arrive" in done.stderr, done.stderr
+    finally:
+        operator.kill()
+        kubelet.kill()
+    assert "r-test" not in kubectl("-n", namespace, "get", "aq,aj", "-o", "name").stdout, "it leaves nothing behind"
 
 
 def test_examples_are_taken_by_the_api_server(

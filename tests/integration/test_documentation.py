@@ -16,7 +16,7 @@ from klipfake.world import World
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     "README.md", "CONTRIBUTING.md", "docs/user-guide.md", "docs/worker-guide.md", "docs/operations.md",
-    "docs/guarantees.md",
+    "docs/guarantees.md", "docs/alerts.md", "docs/recovery.md", "docs/supply-chain.md",
 ]  # fmt: skip
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z]+) \?=", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -54,6 +54,10 @@ def test_every_command_of_the_page_works(page: str, world: World, control_plane,
     for line in commands(page):
         words = shlex.split(line, comments=True)
         match words:
+            case ["kubectl", "get", "aq,aj", "--all-namespaces", "-o", "json", ">", "backup.json"]:
+                (tmp_path / "backup.json").write_text(world.kubectl("get", "aq,aj", "-o", "json"))
+            case [".venv/bin/python", "-m", "klipstream_operator.restore", "backup.json"]:
+                run(sys.executable, "-m", "klipstream_operator.restore", "backup.json", cwd=tmp_path)
             case ["kubectl", *rest]:
                 run("kubectl", "--namespace", world.namespace, *rest)
             case ["helm", *rest]:

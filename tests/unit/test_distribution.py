@@ -20,6 +20,12 @@ def test_the_wheel_holds_every_package_and_each_can_be_imported(tmp_path: Path) 
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         assert {name.split("/")[0] for name in archive.namelist() if name.startswith("klipstream")} >= set(PACKAGES)
+        # Pages, scripts and the licences of what is vendored are part of it.
+        source = ROOT / "gateway/src"
+        shown = (source / "klipstream_gateway/dashboard").rglob("*.*")
+        assert {str(path.relative_to(source)) for path in shown if "__pycache__" not in path.parts} <= set(
+            archive.namelist()
+        )
         archive.extractall(tmp_path / "installed")
     program = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
     subprocess.run(

@@ -93,3 +93,124 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   {{- end }}
   verbs: [get]
 {{- end }}
+{{- /* REPOSITORY:TAG or REPOSITORY@DIGEST: of (list root image). */}}
+{{- define "klipstream.image" -}}
+{{- $root := index . 0 }}{{ $image := index . 1 -}}
+{{- if $image.digest }}{{ $image.repository }}@{{ $image.digest }}
+{{- else }}{{ $image.repository }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ end }}
+{{- end }}
+{{- /* Where a pod may run and what pulls its image: of (list root values). */}}
+{{- define "klipstream.placement" -}}
+{{- $root := index . 0 }}{{ $values := index . 1 }}
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 0 }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations: {{- toYaml . | nindent 0 }}
+{{- end }}
+{{- with $values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- /* Restricted, for a pod and for its containers. */}}
+{{- define "klipstream.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+{{- define "klipstream.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+{{- /* Egress to names and to the API server: of the networks that were named. Policies see addresses after a Service's
+translation, so the API server is named by its endpoints. */}}
+{{- define "klipstream.egressToApiServer" -}}
+{{- $slice := lookup "discovery.k8s.io/v1" "EndpointSlice" "default" "kubernetes" -}}
+- ports:
+  - {protocol: UDP, port: 53}
+  - {protocol: TCP, port: 53}
+# The API server.
+{{- if . }}
+- to:
+  {{- range . }}
+  - ipBlock: {cidr: {{ . | quote }}}
+  {{- end }}
+{{- else if $slice }}
+- to:
+  {{- range $slice.endpoints }}
+  {{- range .addresses }}
+  - ipBlock: {cidr: {{ printf "%s/%s" . (ternary "128" "32" (contains ":" .)) | quote }}}
+  {{- end }}
+  {{- end }}
+  ports:
+  {{- range $slice.ports }}
+  - {protocol: TCP, port: {{ .port }}}
+  {{- end }}
+{{- else }}
+# Not known where the chart is rendered without a cluster: name it in networkPolicy.apiServer.
+- ports:
+  - {protocol: TCP, port: 443}
+  - {protocol: TCP, port: 6443}
+{{- end }}
+{{- end }}
+{{- /* The public Internet, without the networks that are given. */}}
+{{- define "klipstream.egressToPublic" -}}
+- to:
+  - ipBlock:
+      cidr: 0.0.0.0/0
+      except:
+      {{- range concat (list "0.0.0.0/8" "10.0.0.0/8" "100.64.0.0/10" "127.0.0.0/8" "169.254.0.0/16" "172.16.0.0/12" "192.0.0.0/24" "192.168.0.0/16" "198.18.0.0/15" "224.0.0.0/4" "240.0.0.0/4") . | uniq }}
+      {{- if not (contains ":" .) }}
+      - {{ . }}
+      {{- end }}
+      {{- end }}
+  - ipBlock:
+      cidr: 2000::/3
+      except:
+      {{- range concat (list "2001::/32" "2001:db8::/32" "2002::/16") . | uniq }}
+      {{- if regexMatch "^[23][0-9a-fA-F]{3}:" . }}
+      - {{ . }}
+      {{- end }}
+      {{- end }}
+{{- end }}
+{{- /* Whether the operator archives to a bucket: "true", or nothing. */}}
+{{- define "klipstream.operatorReachesBucket" -}}
+{{- if and (eq (include "klipstream.archiveLogs" .) "true") (not (hasPrefix "file:///" .Values.results.url)) }}true{{ end }}
+{{- end }}
+{{- define "klipstream.convexSecret" -}}
+{{ .Values.relay.convex.secretName | default (ternary (printf "%s-convex" .Release.Name) "" (and .Values.externalSecrets.enabled (ne .Values.externalSecrets.convex ""))) }}
+{{- end }}
+{{- define "klipstream.keysSecret" -}}{{ .Values.gateway.keysSecret | default (printf "%s-api-keys" .Release.Name) }}{{- end }}
+{{- /* Of the Job that brings CRDs up to date, and of `helm test`. */}}
+{{- define "klipstream.crdsLabels" -}}
+app.kubernetes.io/name: klipstream-crds
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+{{- define "klipstream.testLabels" -}}
+app.kubernetes.io/name: klipstream-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+{{- /* Hooks that leave nothing behind: of their weight. */}}
+{{- define "klipstream.beforeUpgrade" -}}
+helm.sh/hook: pre-upgrade
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+{{- define "klipstream.forTest" -}}
+helm.sh/hook: test
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}

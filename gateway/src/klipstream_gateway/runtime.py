@@ -9,6 +9,7 @@ from aiohttp import web
 
 from klipstream_gateway.access import Access
 from klipstream_gateway.cluster import ANALYSIS_JOBS, ANALYSIS_QUEUES
+from klipstream_gateway.dashboard.server import add_dashboard
 from klipstream_gateway.description import description_routes
 from klipstream_gateway.http import Front
 from klipstream_gateway.keys import KeyFolder
@@ -82,9 +83,11 @@ class Runtime:
         access = Access(KeyFolder(settings.keys_folder), tokens)
         front = Front(settings, access, self.rates, self.metrics)
         routes = (*self.service.routes, *description_routes(self.service.routes))
+        app = front.application(routes)
+        add_dashboard(app, front, self.service, self.client.now)
         async with (
             pages(settings.metrics_host, settings.metrics_port, {"/metrics": metrics(self.metrics.registry)}),
-            _serving(front.application(routes), settings.host, settings.port),
+            _serving(app, settings.host, settings.port),
             asyncio.TaskGroup() as tasks,
         ):
             feeds = [tasks.create_task(feed.run(), name=f"watch of {feed.name}") for feed in self._feeds]

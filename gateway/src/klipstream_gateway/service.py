@@ -28,6 +28,7 @@ class Service:
     cache: Cache
     hub: Hub
     routes: tuple[Route, ...]
+    views: Views
 
 
 def make_service(settings: Settings, client: Client, problems: Callable[[], list[str]]) -> Service:
@@ -42,4 +43,4 @@ def make_service(settings: Settings, client: Client, problems: Callable[[], list
     jobs = JobOperations(cluster, cache, views, sealer, Rules.of(allowed_hosts=settings.allowed_callbacks), logs)
     queues = QueueOperations(cluster, cache, forecasts, client.now)
     streams = Streams(hub, cache, views, jobs, queues, settings.streams_at_most)
-    return Service(cache, hub, routes(jobs, queues, streams, Meta(problems), settings.anonymous_submit))
+    return Service(cache, hub, routes(jobs, queues, streams, Meta(problems), settings.anonymous_submit), views)

@@ -34,7 +34,11 @@ def install_chart(place: Place) -> None:
         },
         # Nothing of the demo is announced, and a cluster of somebody's need not have a volume for the ledger.
         "relay": {"enabled": False},
-        "worker": {"image": _image(images, "pipeline"), "resources": SMALL_WORKER},
+        "worker": {
+            "image": _image(images, "pipeline"),
+            "resources": SMALL_WORKER,
+            "networkPolicy": {"allowedNetworks": list(PRIVATE_NETWORKS)},
+        },
         "defaultQueue": {
             "mode": "Paused",
             "maxConcurrentJobs": LIMIT,

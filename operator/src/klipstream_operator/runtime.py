@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from klipstream_kube import JOBS, PODS, ApiError, Client, LeaseElector, Reflector, Resource, Unreachable
 from klipstream_operator.acceptance import Acceptance
 from klipstream_operator.admission import Admission
+from klipstream_operator.certificate import Certificate
 from klipstream_operator.identity import Identities
 from klipstream_operator.jobs import WorkerContract
 from klipstream_operator.log_archive import LogArchive
@@ -106,6 +106,8 @@ class Runtime:
         self.log_progress = LogProgress(client, self.store, self.book)
         ring = RingFile(settings.sealing_ring) if settings.sealing_ring is not None else None
         self.receiver = ProgressReceiver(self.store, self.book, Identities(client), ring)
+        pair = (settings.tls_certificate, settings.tls_key)
+        self.certificate = Certificate(pair[0], pair[1]) if pair[0] is not None and pair[1] is not None else None
         self._watches: dict[tuple[Resource, str | None], Reflector] = {}
         self.reflectors = [reflector for namespace in self.namespaces for reflector in self._reflectors(namespace)]
         self.shown.gauge("reconcile_queue_length", "AnalysisJobs that wait to be looked at.",
@@ -208,7 +210,8 @@ class Runtime:
     async def _sockets(self) -> AsyncIterator[None]:
         """The progress endpoint and the metrics, for as long as the work goes on."""
         server = ProgressServer(self.receiver, self.problems)
-        runner = await server.serve(self.settings.progress_host, self.settings.progress_port, self._tls())
+        runner = await server.serve(self.settings.progress_host, self.settings.progress_port,
+                                    self.certificate.context if self.certificate is not None else None)  # fmt: skip
         try:
             scraped = {"/metrics": metrics(self.shown.metrics.registry)}
             async with pages(self.settings.metrics_host, self.settings.metrics_port, scraped):
@@ -231,6 +234,8 @@ class Runtime:
                 feeds.append(tasks.create_task(self.book.run(), name="progress"))
                 if recorder is not None:
                     feeds.append(tasks.create_task(recorder.run(), name="events"))
+                if self.certificate is not None:
+                    feeds.append(tasks.create_task(self.certificate.follow(), name="certificate"))
                 leading = tasks.create_task(self._lead(), name="leading")
                 watching = tasks.create_task(none_ends([*feeds, leading]), name="watch over the others")
                 await self.stopping.wait()
@@ -312,10 +317,3 @@ class Runtime:
             items, _ = await self.client.list(ANALYSIS_QUEUES, namespace)
             for obj in items:
                 take_queue(obj, self.store, self.client)
-
-    def _tls(self) -> ssl.SSLContext | None:
-        if self.settings.tls_certificate is None or self.settings.tls_key is None:
-            return None
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.settings.tls_certificate, self.settings.tls_key)
-        return context

@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from klipbench import admission, convex, gateway, report, webhooks
+from klipbench import admission, cli, convex, gateway, report, webhooks
 from klipcluster.errors import ClusterError
 
 BUILD = Path("build") / "bench"
@@ -17,6 +17,7 @@ def main() -> int:
     suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
     admission.add_options(suites.add_parser("admission", help="1,000 queued jobs, limit 50, and bare Jobs"))
     webhooks.add_options(suites.add_parser("webhooks", help="deliveries on loopback, memory with many pending"))
+    cli.add_options(suites.add_parser("cli", help="start-up and long lists of kubectl analysis, as ratios to kubectl"))
     convex.add_options(suites.add_parser("convex", help="10,000 jobs shown in Convex, and mended after changes"))
     gateway.add_options(suites.add_parser("gateway", help="requests and streams of the REST API, 10,000 waiting jobs"))
     asked = parser.parse_args()
@@ -52,6 +53,13 @@ def _webhooks(asked: argparse.Namespace) -> bool:
     return webhooks.broken(result)
 
 
+def _cli(asked: argparse.Namespace) -> bool:
+    result = cli.run(cli.Options(asked.jobs, asked.rounds), BUILD)
+    cli.write_json(result, BUILD / "cli.json")
+    print("\n".join(cli.lines(result)))
+    return cli.broken(result)
+
+
 def _convex(asked: argparse.Namespace) -> bool:
     result = convex.run(convex.Options(asked.jobs, asked.changes, asked.seed), BUILD)
     convex.write_json(result, BUILD / "convex.json")
@@ -59,7 +67,7 @@ def _convex(asked: argparse.Namespace) -> bool:
     return convex.broken(result)
 
 
-SUITES = {"admission": _admission, "convex": _convex, "gateway": _gateway, "webhooks": _webhooks}
+SUITES = {"admission": _admission, "cli": _cli, "convex": _convex, "gateway": _gateway, "webhooks": _webhooks}
 
 if __name__ == "__main__":
     sys.exit(main())

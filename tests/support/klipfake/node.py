@@ -97,6 +97,8 @@ class FakeNode:
         if request.query.get("follow") == "true":
             return await self._follow(request, path)
         lines = self._logs[path].splitlines(keepends=True)
+        if "tailLines" not in request.query:  # as the real one: all of it
+            return web.Response(body=self._logs[path], content_type="text/plain")
         return web.Response(body=b"".join(lines[-int(request.query["tailLines"]) :]), content_type="text/plain")
 
     async def _follow(self, request: web.Request, path: str) -> web.StreamResponse:
@@ -107,7 +109,8 @@ class FakeNode:
             lines = [(at, line) for at, line in script if at >= since]
         else:
             told = sum(at <= time.time() for at, _ in script)
-            lines = script[max(0, told - int(request.query["tailLines"])) :]
+            tail = int(request.query.get("tailLines", told))  # all of it where nothing is said
+            lines = script[max(0, told - tail) :]
         response = web.StreamResponse()
         await response.prepare(request)
         for at, line in lines:

@@ -1,0 +1,1 @@
+"""`kubectl analysis dlq …`: one module per command."""

@@ -1,0 +1,1 @@
+"""`kubectl analysis queue …`: one module per command."""

@@ -1,0 +1,56 @@
+"""Connections to an API server: TLS to a name that need not be the host's, and proxies on the way."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import ssl
+
+from klipstream_cli.kubeconfig import Access
+
+
+class Https(http.client.HTTPSConnection):
+    """TLS to a name that need not be the host's (tls-server-name, or through a proxy)."""
+
+    def __init__(self, host: str, port: int, context: ssl.SSLContext, name: str, seconds: float | None) -> None:
+        super().__init__(host, port, context=context, timeout=seconds)
+        self._tls_context, self._tls_name = context, name
+
+    def connect(self) -> None:
+        http.client.HTTPConnection.connect(self)
+        self.sock = self._tls_context.wrap_socket(self.sock, server_hostname=self._tls_name)
+
+
+def proxy_for(access: Access, host: str) -> str | None:
+    """The cluster's proxy, else the environment's, as Go reads it: never for this machine itself."""
+    if access.proxy:
+        return access.proxy
+    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    if not proxy or host in ("localhost", "::1") or host.startswith("127."):
+        return None
+    excluded = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    return None if any(_excludes(entry.strip(), host) for entry in excluded.split(",")) else proxy
+
+
+def _excludes(entry: str, host: str) -> bool:
+    if not entry:
+        return False
+    if entry == "*" or host == entry.lstrip("."):
+        return True
+    if "/" in entry:
+        import ipaddress
+
+        try:
+            return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            return False
+    return host.endswith("." + entry.lstrip("."))
+
+
+def proxy_headers(username: str | None, password: str | None) -> dict[str, str]:
+    if username is None:
+        return {}
+    import base64
+
+    pair = base64.b64encode(f"{username}:{password or ''}".encode()).decode()
+    return {"Proxy-Authorization": f"Basic {pair}"}

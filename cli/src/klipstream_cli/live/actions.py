@@ -1,0 +1,62 @@
+"""What the keys change, on what the API server holds at that moment."""
+
+from __future__ import annotations
+
+from klipstream_api import AnalysisJob, AnalysisQueue, Phase, Priority, QueueMode
+from klipstream_cli.api import MERGE, Api
+from klipstream_cli.changing import NothingToDo
+from klipstream_cli.commands.retry import replayed
+from klipstream_cli.errors import Problem
+from klipstream_cli.resources import ANALYSIS_JOBS, ANALYSIS_QUEUES
+
+ACTION_SECONDS = 5.0
+
+
+def cancel(api: Api, job: AnalysisJob) -> str:
+    """Cancel a job; what was done, in words."""
+    return _job(api, job, {"cancel": True}, "is being cancelled")
+
+
+def move(api: Api, job: AnalysisJob, levels: int) -> str:
+    """Raise (1) or lower (-1) a job's priority."""
+    value = job.spec.priority.value_number + levels
+    wanted = next((priority for priority in Priority if priority.value_number == value), None)
+    if wanted is None:
+        return f"{job.metadata.name} is {job.spec.priority} already"
+    return _job(api, job, {"priority": wanted.value}, f"is {wanted}")
+
+
+def retry(api: Api, job: AnalysisJob) -> str:
+    """Run a failed job again."""
+    if job.status.phase is not Phase.FAILED:
+        return f"{job.metadata.name} is {job.status.phase}; only failed jobs run again"
+    try:
+        spec = replayed(api.get(ANALYSIS_JOBS, job.metadata.namespace, job.metadata.name))
+    except NothingToDo as nothing:
+        return f"{job.metadata.name}: {nothing}"
+    except Problem as problem:
+        return f"{job.metadata.name}: {problem.message}"
+    return _job(api, job, spec, "runs again")
+
+
+def pause(api: Api, queue: AnalysisQueue) -> str:
+    """Pause a queue, or resume it."""
+    name = queue.metadata.name
+    mode = QueueMode.PAUSED if queue.spec.mode is QueueMode.RUNNING else QueueMode.RUNNING
+    try:
+        api.patch(ANALYSIS_QUEUES, queue.metadata.namespace, name, {"spec": {"mode": mode.value}})
+    except Problem as problem:
+        return f"{name}: {problem.message}"
+    return f"{name} is {mode}"
+
+
+def _job(api: Api, job: AnalysisJob, spec: dict[str, object], done: str) -> str:
+    name = job.metadata.name
+    try:
+        # The uid: a job of the same name that came since is another one.
+        api.request("PATCH", ANALYSIS_JOBS.path(job.metadata.namespace, name),
+                    body={"metadata": {"uid": job.uid}, "spec": spec}, content_type=MERGE,
+                    about=(ANALYSIS_JOBS, job.metadata.namespace, name))  # fmt: skip
+    except Problem as problem:
+        return f"{name}: {problem.message}"
+    return f"{name} {done}"

@@ -1,0 +1,1 @@
+"""What is generated for the chart: its README, its dashboard, and the table of its rights."""
