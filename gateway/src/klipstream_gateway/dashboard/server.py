@@ -16,6 +16,7 @@ from klipstream_gateway.cluster import refusal
 from klipstream_gateway.dashboard import acts
 from klipstream_gateway.dashboard.assets import assets
 from klipstream_gateway.dashboard.operations import Caller, Operations
+from klipstream_gateway.dashboard.pace import MOST_SECONDS, Busy, pause_seconds
 from klipstream_gateway.dashboard.pages import HOME, Page, Pages, Viewer, local
 from klipstream_gateway.dashboard.rendering import Rendering, done_page, problem_page
 from klipstream_gateway.dashboard.sessions import (
@@ -42,10 +43,6 @@ HEADERS = SECURITY_HEADERS | {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-LEAST_SECONDS, MOST_SECONDS = 1.0, 5.0
-"""A live part is rendered at most once a second, and at least that often, since times go on."""
-SHARE_OF_CPU = 0.25
-"""What rendering for all viewers together may take: with many of them each is sent updates more rarely."""
 
 
 @dataclass(slots=True)
@@ -178,16 +175,15 @@ class Dashboard:
         try:
             await response.prepare(request)
             while True:
-                began = time.monotonic()
                 now = await self._viewer(request)
                 if now.principal != viewer.principal:
                     await response.write(_event("ended", ""))
                     return response
-                html = await self._live_part(address, now)
-                taken = time.monotonic() - began
+                part = Busy(self._live_part(address, now))
+                html = await part
                 await response.write(_event("beat", "") if html == shown else _event("view", html))
                 shown = html
-                await asyncio.sleep(max(LEAST_SECONDS, taken * self.watching / SHARE_OF_CPU))
+                await asyncio.sleep(pause_seconds(part.seconds, self.watching))
                 await listener.next(MOST_SECONDS)
                 listener.waiting.clear()
         except (ClientConnectionResetError, ConnectionResetError):
