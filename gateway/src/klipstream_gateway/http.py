@@ -31,6 +31,7 @@ from klipstream_gateway.routes import (
     ServerEvent,
     TextAnswer,
 )
+from klipstream_gateway.sending import deliver
 from klipstream_gateway.settings import Network, Settings
 from klipstream_kube import ApiError, Unreachable
 
@@ -42,6 +43,8 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+CREDENTIALS_SECONDS = 15.0
+"""A stream looks at its caller's credentials at each sign of life, and at least that often."""
 _NAMES = re.compile(r"^[a-zA-Z_]+$")
 
 
@@ -118,8 +121,17 @@ class Front:
             audit.note(route, call, response.status, code)
         self.metrics.answered(route.operation, response.status, time.monotonic() - started)
         if stream is not None:
-            await _send_events(request, response, stream)
+            await _send_events(request, response, stream, lambda: self._is_still(request, call.principal))
         return response
+
+    async def _is_still(self, request: web.Request, principal: Principal) -> bool:
+        """Whether the credentials of a request are still those of a principal. Where the cluster cannot tell they are
+        taken to be: nothing new is heard from it then, and they are asked about again."""
+        sent = request.headers.get("Authorization")
+        try:
+            return sent is None or await self.access.principal(sent) == principal
+        except (ApiError, Unreachable):
+            return True
 
     async def _who(self, request: web.Request, address: str) -> Principal:
         sent = request.headers.get("Authorization")
@@ -297,17 +309,26 @@ def _event_response(headers: Mapping[str, str]) -> web.StreamResponse:
     return web.StreamResponse(headers=SECURITY_HEADERS | dict(headers) | more)
 
 
-async def _send_events(request: web.Request, response: web.StreamResponse, stream: EventStream) -> None:
-    """Until the stream ends, or the caller leaves."""
-    async with contextlib.aclosing(stream.events) as events:
-        try:
+async def _send_events(
+    request: web.Request, response: web.StreamResponse, stream: EventStream, is_still: Callable[[], Awaitable[bool]]
+) -> None:
+    """Until the stream ends, the caller leaves or reads no more, or its credentials are not valid any more."""
+    checked_at = time.monotonic()
+    try:
+        async with contextlib.aclosing(stream.events) as events:
             await response.prepare(request)
-            await response.write(b"retry: 2000\n\n")
+            await deliver(request, response.write(b"retry: 2000\n\n"))
             async for event in events:
-                await response.write(b": alive\n\n" if event is None else _encoded(event))
-            await response.write_eof()
-        except (ClientConnectionResetError, ConnectionResetError):
-            return
+                if event is None or time.monotonic() - checked_at > CREDENTIALS_SECONDS:
+                    if not await is_still():
+                        break
+                    checked_at = time.monotonic()
+                await deliver(request, response.write(b": alive\n\n" if event is None else _encoded(event)))
+            await deliver(request, response.write_eof())
+    except (ClientConnectionResetError, ConnectionResetError):
+        return
+    finally:
+        stream.leave()
 
 
 def _encoded(event: ServerEvent) -> bytes:

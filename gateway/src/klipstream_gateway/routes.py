@@ -82,9 +82,13 @@ class TextAnswer:
 
 @dataclass(frozen=True, slots=True)
 class EventStream:
-    """A success that goes on: server-sent events until the caller leaves. None is a sign of life."""
+    """A success that goes on: server-sent events until the caller leaves. None is a sign of life.
+
+    `leave` is called once the stream is over, even where it never began: what it listens with is given back.
+    """
 
     events: AsyncGenerator["ServerEvent | None", None]
+    leave: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)

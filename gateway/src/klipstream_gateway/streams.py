@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from klipstream_api import FINISHED_PHASES, AnalysisJob
 from klipstream_gateway.answers import JobGone
 from klipstream_gateway.cache import Cache, JobChange, version
-from klipstream_gateway.hub import Hub
+from klipstream_gateway.hub import Hub, Listener
 from klipstream_gateway.jobs import JobOperations, visible
-from klipstream_gateway.problems import Problem, Refused
+from klipstream_gateway.places import Places
 from klipstream_gateway.queues import QueueOperations
 from klipstream_gateway.routes import Call, EventStream, Principal, ServerEvent
 from klipstream_gateway.views import Views
@@ -27,70 +27,72 @@ class Streams:
     views: Views
     jobs: JobOperations
     queues: QueueOperations
-    at_most: int
+    places: Places
 
     async def job(self, call: Call) -> EventStream:
         """The job's status at once and after each change, as server-sent events called `job`; `deleted` where it is
         removed. The stream ends with the job. After a lost connection send the last event's id as `Last-Event-ID`, as
         browsers do: what has not changed since is not sent again."""
-        self._room()
         job = await self.jobs.find(call.path_id)
-        return EventStream(self._follow(job, _last_id(call)))
+        give_back = self.places.take(call.principal, call.address)
+        listener = self.hub.job(job.uid)
+
+        def leave() -> None:
+            self.hub.leave(listener, job.uid)
+            give_back()
+
+        return EventStream(self._follow(job, listener, _last_id(call)), leave)
 
     async def everything(self, call: Call) -> EventStream:
         """Every change of a job (`job`, `deleted`) and of a queue (`queue`), as server-sent events; `?queue=` leaves
         one queue. With `Last-Event-ID` the jobs that changed since come first. A tenant sees its own jobs."""
-        self._room()
-        return EventStream(self._follow_all(call.principal, call.query.queue, _last_id(call)))
+        give_back = self.places.take(call.principal, call.address)
+        listener = self.hub.everything(_last_id(call))
 
-    async def _follow(self, job: AnalysisJob, last: int | None) -> AsyncGenerator[ServerEvent | None, None]:
-        listener = self.hub.job(job.uid)
-        try:
-            job = self.cache.jobs.get(job.uid, job)
-            if last is None or version(job) > last:
-                yield self._shown(job)
-            while job.status.phase not in FINISHED_PHASES:
-                change = await listener.next(ALIVE_SECONDS)
-                if change is None:
-                    yield None
-                    continue
-                assert isinstance(change, JobChange)
-                job = change.job
-                if change.gone:
-                    yield ServerEvent(str(change.version), "deleted", JobGone(job_id=job.job_id))
-                    return
-                yield self._shown(job)
-        finally:
-            self.hub.leave(listener, job.uid)
+        def leave() -> None:
+            self.hub.leave(listener)
+            give_back()
+
+        return EventStream(self._follow_all(listener, call.principal, call.query.queue), leave)
+
+    async def _follow(
+        self, job: AnalysisJob, listener: Listener, last: int | None
+    ) -> AsyncGenerator[ServerEvent | None, None]:
+        job = self.cache.jobs.get(job.uid, job)
+        if last is None or version(job) > last:
+            yield self._shown(job)
+        while job.status.phase not in FINISHED_PHASES:
+            change = await listener.next(ALIVE_SECONDS)
+            if change is None:
+                yield None
+                continue
+            assert isinstance(change, JobChange)
+            job = change.job
+            if change.gone:
+                yield ServerEvent(str(change.version), "deleted", JobGone(job_id=job.job_id))
+                return
+            yield self._shown(job)
 
     async def _follow_all(
-        self, principal: Principal, queue: str | None, last: int | None
+        self, listener: Listener, principal: Principal, queue: str | None
     ) -> AsyncGenerator[ServerEvent | None, None]:
-        listener = self.hub.everything(last)
-        try:
-            yield None
-            while True:
-                change = await listener.next(ALIVE_SECONDS)
-                if change is None:
-                    yield None
-                elif not isinstance(change, JobChange):
-                    if not change.gone and queue in (None, change.queue.metadata.name):
-                        view = self.queues.view(change.queue)
-                        yield ServerEvent(str(change.version), "queue", view)
-                elif visible(change.job, principal) and queue in (None, self.cache.queue_name(change.job)):
-                    if change.gone:
-                        yield ServerEvent(str(change.version), "deleted", JobGone(job_id=change.job.job_id))
-                    else:
-                        yield self._shown(change.job)
-        finally:
-            self.hub.leave(listener)
+        yield None
+        while True:
+            change = await listener.next(ALIVE_SECONDS)
+            if change is None:
+                yield None
+            elif not isinstance(change, JobChange):
+                if not change.gone and queue in (None, change.queue.metadata.name):
+                    view = self.queues.view(change.queue)
+                    yield ServerEvent(str(change.version), "queue", view)
+            elif visible(change.job, principal) and queue in (None, self.cache.queue_name(change.job)):
+                if change.gone:
+                    yield ServerEvent(str(change.version), "deleted", JobGone(job_id=change.job.job_id))
+                else:
+                    yield self._shown(change.job)
 
     def _shown(self, job: AnalysisJob) -> ServerEvent:
         return ServerEvent(str(version(job)), "job", self.views.status(job))
-
-    def _room(self) -> None:
-        if self.hub.count >= self.at_most:
-            raise Refused(Problem.UNAVAILABLE, "Too many streams are open at this replica.", {"Retry-After": "5"})
 
 
 def _last_id(call: Call) -> int | None:

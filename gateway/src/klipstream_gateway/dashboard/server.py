@@ -30,6 +30,7 @@ from klipstream_gateway.dashboard.sessions import (
 from klipstream_gateway.http import SECURITY_HEADERS, Front, client_address
 from klipstream_gateway.problems import Problem, Refused
 from klipstream_gateway.routes import ANONYMOUS, RateClass
+from klipstream_gateway.sending import deliver
 from klipstream_gateway.service import Service
 from klipstream_kube import ApiError, Unreachable
 
@@ -162,10 +163,9 @@ class Dashboard:
         viewer = await self._viewer(request)
         await self._count(viewer)
         hub = self.service.hub
-        if hub.count >= self.front.settings.streams_at_most:
-            raise Refused(Problem.UNAVAILABLE, "Too many streams are open at this replica.", {"Retry-After": "5"})
         address = local(request.query.get("page"))
         page = await self.pages.at(address, viewer)
+        give_back = self.service.places.take(viewer.principal, viewer.caller.address)
         listener = hub.everything(None) if page.uid is None else hub.job(page.uid)
         response = web.StreamResponse(
             headers=HEADERS | {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
@@ -177,11 +177,12 @@ class Dashboard:
             while True:
                 now = await self._viewer(request)
                 if now.principal != viewer.principal:
-                    await response.write(_event("ended", ""))
+                    await deliver(request, response.write(_event("ended", "")))
                     return response
                 part = Busy(self._live_part(address, now))
                 html = await part
-                await response.write(_event("beat", "") if html == shown else _event("view", html))
+                event = _event("beat", "") if html == shown else _event("view", html)
+                await deliver(request, response.write(event))
                 shown = html
                 await asyncio.sleep(pause_seconds(part.seconds, self.watching))
                 await listener.next(MOST_SECONDS)
@@ -195,6 +196,7 @@ class Dashboard:
         finally:
             self.watching -= 1
             hub.leave(listener, page.uid)
+            give_back()
 
     async def _live_part(self, address: str, viewer: Viewer) -> str:
         try:
