@@ -2,6 +2,7 @@
 
 import heapq
 import re
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -249,7 +250,8 @@ class Pages:
         """A form for one video."""
         if not self.anonymous_submit:
             _needs(viewer, Scope.SUBMIT)
-        context = {"queues": sorted(self.cache.queues), "highest_first": tuple(Priority)}
+        once = secrets.token_urlsafe(24)
+        context = {"queues": sorted(self.cache.queues), "highest_first": tuple(Priority), "once": once}
         return Page("submit", "Submit a video", context, live=False)
 
     async def sign_in(self, _: Viewer, query: Query) -> Page:

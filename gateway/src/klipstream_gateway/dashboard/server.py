@@ -89,7 +89,7 @@ class Dashboard:
         if asked is None:
             raise Refused(Problem.NOT_FOUND, "There is no such act.")
         answer = await self.pages.operations.act(
-            asked.operation, viewer.caller, asked.query, asked.body, **asked.path
+            asked.operation, viewer.caller, asked.query, asked.body, asked.headers, **asked.path
         )  # fmt: skip
         text, elsewhere = acts.outcome(asked.operation, answer)
         if _by_htmx(request):
