@@ -56,12 +56,13 @@ def test_there_is_no_other_act(path):
 @pytest.mark.parametrize(
     "address",
     [None, "", "https://elsewhere.example", "//elsewhere.example", "/dashboard//elsewhere.example", "/dashboardx",
-     "/docs", "/dashboard/\nSet-Cookie: a=b", "/dashboard/<script>", "javascript:alert(1)"],
+     "/docs", "/dashboard/\nSet-Cookie: a=b", "/dashboard/<script>", "javascript:alert(1)",
+     "/dashboard/\\elsewhere.example", "/dashboard?q=\\", "/dashboard#x", "/dashboard?q=#x"],
 )  # fmt: skip
 def test_nobody_is_led_away_from_the_dashboard(address):
     assert local(address) == "/dashboard"
 
 
-@pytest.mark.parametrize("address", ["/dashboard", "/dashboard/jobs?status=failed&q=a%20b", "/dashboard/jobs/a-b_c.d"])
+@pytest.mark.parametrize("address", ["/dashboard", "/dashboard/jobs?status=failed&q=a%20b", "/dashboard/jobs/a-b_c.d", "/dashboard?q=a"])
 def test_a_page_of_the_dashboard_is_gone_back_to(address):
     assert local(address) == address

@@ -17,7 +17,7 @@ from klipstream_gateway.dashboard import acts
 from klipstream_gateway.dashboard.assets import assets
 from klipstream_gateway.dashboard.operations import Caller, Operations
 from klipstream_gateway.dashboard.pace import MOST_SECONDS, Busy, pause_seconds
-from klipstream_gateway.dashboard.pages import HOME, Page, Pages, Viewer, local
+from klipstream_gateway.dashboard.pages import HOME, Page, Pages, Viewer, is_local, local
 from klipstream_gateway.dashboard.rendering import Rendering, done_page, problem_page
 from klipstream_gateway.dashboard.sessions import (
     COOKIE,
@@ -163,7 +163,10 @@ class Dashboard:
         viewer = await self._viewer(request)
         await self._count(viewer)
         hub = self.service.hub
-        address = local(request.query.get("page"))
+        address = request.query.get("page", HOME)
+        if not is_local(address):
+            # With another page in its place the reader would see this one turn into that.
+            raise Refused(Problem.NOT_FOUND, "There is no such page.")
         page = await self.pages.at(address, viewer)
         give_back = self.service.places.take(viewer.principal, viewer.caller.address)
         listener = hub.everything(None) if page.uid is None else hub.job(page.uid)
