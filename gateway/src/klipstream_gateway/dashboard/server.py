@@ -45,6 +45,9 @@ HEADERS = SECURITY_HEADERS | {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
+CALLER_LEFT = 499
+"""Counted for a caller who left before the answer, as proxies do."""
+
 
 @dataclass(slots=True)
 class Dashboard:
@@ -121,9 +124,9 @@ class Dashboard:
         _same_origin(request)
         address = self._address(request)
         await self.front.rates.believes(address)
-        form = await request.post()
-        token = str(form.get("credential", "")).strip()
-        goal = local(str(form.get("next", HOME)))
+        form = await self._fields(request)
+        token = form.get("credential", "").strip()
+        goal = local(form.get("next"))
         try:
             cookie = self.sessions.make(token)
             principal = await self.front.access.principal(f"Bearer {token}")
@@ -239,8 +242,6 @@ class Dashboard:
                     response = await handler(request)
                 except (ApiError, Unreachable) as error:
                     raise refusal(error) from error
-                except web.HTTPRequestEntityTooLarge:
-                    raise Refused(Problem.TOO_LARGE, "The form is too large.") from None
                 status = response.status
                 return response
             except Refused as refused:
@@ -250,10 +251,23 @@ class Dashboard:
                 status = other.status
                 other.headers.update({name: each for name, each in HEADERS.items() if name not in other.headers})
                 raise
+            except asyncio.CancelledError:
+                status = CALLER_LEFT
+                raise
+            except Exception:
+                status = 500
+                return self._failed(request)
             finally:
                 self.front.metrics.answered(f"dashboard-{handler.__name__}", status, time.monotonic() - started)
 
         return answer
+
+    def _failed(self, request: web.Request) -> web.Response:
+        """What is said of an error of ours: what went wrong in here is for the log."""
+        request_id = uuid.uuid4().hex
+        log.exception("Request %s: %s %s failed", request_id, request.method, request.path)
+        text = f"The gateway failed, and its log has more: look for {request_id}."
+        return _html(self.rendering.notice(text, failed=True) if _by_htmx(request) else text, status=500)
 
     async def _refused(self, request: web.Request, refused: Refused) -> web.Response:
         headers = dict(refused.headers)
@@ -298,10 +312,27 @@ class Dashboard:
     async def _form(self, request: web.Request, viewer: Viewer) -> dict[str, str]:
         """The fields of a form that came from a page of ours. Raises Refused."""
         _same_origin(request)
-        form = {name: str(value) for name, value in (await request.post()).items()}
+        form = await self._fields(request)
         if viewer.signed_in and not compare_digest(form.get("csrf", "").encode(), viewer.csrf.encode()):
             raise Refused(Problem.FORBIDDEN, "The page is out of date: reload it, and try again.")
         return form
+
+    async def _fields(self, request: web.Request) -> dict[str, str]:
+        """The fields of a form. Raises Refused where it is none, or does not arrive."""
+        seconds = self.front.settings.request_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                form = await request.post()
+        except TimeoutError:
+            raise Refused(Problem.BAD_REQUEST, f"The form did not arrive within {seconds:g} s.") from None
+        except web.HTTPRequestEntityTooLarge:
+            raise Refused(Problem.TOO_LARGE, "The form is too large.") from None
+        except (web.RequestPayloadError, ConnectionResetError):
+            raise Refused(Problem.BAD_REQUEST, "The form did not arrive whole.") from None
+        except (LookupError, ValueError, AssertionError):
+            # A charset that is not known, bytes that are none of it, parts without a boundary: aiohttp raises as it is.
+            raise Refused(Problem.BAD_REQUEST, "The form cannot be read.") from None
+        return {name: str(value) for name, value in form.items()}
 
 
 def _same_origin(request: web.Request) -> None:
