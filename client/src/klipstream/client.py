@@ -192,7 +192,9 @@ class Client:
                 return status
         raise AssertionError("a stream ends with a final status, or raises")
 
-    def _events(self, job_id: str, reader: EventReader, deadline: float | None) -> Generator[JobStatus | None, None, None]:
+    def _events(
+        self, job_id: str, reader: EventReader, deadline: float | None
+    ) -> Generator[JobStatus | None, None, None]:
         """The statuses of one connection; None first, once the gateway answers."""
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": reader.last_id} if reader.last_id else {})
         left = deadline - time.monotonic() if deadline is not None else math.inf

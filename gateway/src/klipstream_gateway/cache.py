@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from klipstream_api import AnalysisJob, AnalysisQueue, Phase
 from klipstream_api.meta import condition
 from klipstream_queueing.line import Line
-from klipstream_queueing.order import Rank, priority_of
+from klipstream_queueing.outlook import expected_rank, stands_in_line
 from klipstream_queueing.routing import route
 
 TOMBSTONES = 10_000
@@ -190,10 +190,9 @@ class Cache:
             return
         self.of_queue[queue].add(job.uid)
         self.phases[queue][job.status.phase] += 1
-        waits = job.status.phase is Phase.QUEUED and not job.spec.cancel and job.metadata.deletion_timestamp is None
-        if waits and job.spec.not_before is not None and job.spec.not_before > self.now():
+        waits = stands_in_line(job, self.now())
+        if not waits and job.spec.not_before is not None and stands_in_line(job, job.spec.not_before):
             self._later[job.uid] = job.spec.not_before
-            waits = False
         moved = self.lines[queue].put(expected_rank(job)) if waits else self.lines[queue].remove(job.uid)
         if moved or old is None or old.status.phase is not job.status.phase:
             self.changed[queue] += 1
@@ -213,12 +212,6 @@ class Cache:
         """A queue appeared: jobs that no queue took may go there."""
         for job in [job for job in self.jobs.values() if job.status.queue_name is None]:
             self._place(job, job)
-
-
-def expected_rank(job: AnalysisJob) -> Rank:
-    """The job's rank, or the one that its acceptance will give it: that of the version at which it was first seen."""
-    sequence = job.status.sequence if job.status.sequence is not None else version(job)
-    return Rank(-priority_of(job).value_number, sequence, job.uid)
 
 
 def is_dead_letter(job: AnalysisJob) -> bool:

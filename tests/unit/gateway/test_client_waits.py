@@ -69,8 +69,13 @@ def test_a_gateway_that_is_away_is_given_up():
         client.wait("a", timeout_seconds=600)
 
 
-@pytest.mark.parametrize(("stream", "silent"), [(CUT, False), (CUT, True), (AWAY, False)], ids=["cut", "silent", "away"])
+@pytest.mark.parametrize(
+    ("stream", "silent"), [(CUT, False), (CUT, True), (AWAY, False)], ids=["cut", "silent", "away"]
+)
 def test_where_the_time_is_over_that_is_what_is_said(stream, silent):
-    with answering(stream, silent=silent) as url, Client(url, retries=Retries(at_most=99)) as client:
-        with pytest.raises(WaitTimedOut):
-            client.wait("a", timeout_seconds=1.5)
+    with (
+        answering(stream, silent=silent) as url,
+        Client(url, retries=Retries(at_most=99)) as client,
+        pytest.raises(WaitTimedOut),
+    ):
+        client.wait("a", timeout_seconds=1.5)

@@ -63,6 +63,8 @@ def test_nobody_is_led_away_from_the_dashboard(address):
     assert local(address) == "/dashboard"
 
 
-@pytest.mark.parametrize("address", ["/dashboard", "/dashboard/jobs?status=failed&q=a%20b", "/dashboard/jobs/a-b_c.d", "/dashboard?q=a"])
+@pytest.mark.parametrize(
+    "address", ["/dashboard", "/dashboard/jobs?status=failed&q=a%20b", "/dashboard/jobs/a-b_c.d", "/dashboard?q=a"]
+)
 def test_a_page_of_the_dashboard_is_gone_back_to(address):
     assert local(address) == address

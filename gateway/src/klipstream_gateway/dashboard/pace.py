@@ -44,7 +44,7 @@ class Busy(Generic[T]):
                     self.seconds += time.thread_time() - began
                 try:
                     step, given = steps.send, (yield waited_for)
-                except BaseException as error:  # noqa: BLE001 - a cancellation, too, belongs to the work
+                except BaseException as error:
                     step, given = steps.throw, error
         finally:
             steps.close()

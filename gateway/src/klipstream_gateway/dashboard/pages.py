@@ -335,7 +335,9 @@ def is_local(address: str) -> bool:
     unescaped there. A browser takes a backslash for a slash, so there is none; `//` is one of a query at most."""
     path, _, query = address.partition("?")
     is_query = re.fullmatch(r"[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*", query) is not None
-    return is_query and "//" not in path and re.fullmatch(rf"{HOME}(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?", path) is not None
+    return (
+        is_query and "//" not in path and re.fullmatch(rf"{HOME}(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?", path) is not None
+    )
 
 
 def _mentions(job: AnalysisJob, wanted: str) -> bool:
