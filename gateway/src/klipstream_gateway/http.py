@@ -26,6 +26,7 @@ from klipstream_gateway.routes import (
     Answer,
     Call,
     EventStream,
+    NothingMore,
     Principal,
     Route,
     ServerEvent,
@@ -103,6 +104,8 @@ class Front:
             if isinstance(answer, EventStream):
                 stream = answer
                 response: web.StreamResponse = _event_response(headers)
+            elif isinstance(answer, NothingMore):
+                response = web.Response(status=204, headers=SECURITY_HEADERS | headers)
             else:
                 response = _response(answer, headers)
         except Refused as refused:

@@ -81,6 +81,11 @@ class TextAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class NothingMore:
+    """The success that ends a stream: after a 204 browsers do not open it again (HTML standard, 9.2.2)."""
+
+
+@dataclass(frozen=True, slots=True)
 class EventStream:
     """A success that goes on: server-sent events until the caller leaves. None is a sign of life.
 
@@ -100,7 +105,7 @@ class ServerEvent:
     data: BaseModel
 
 
-Handler = Callable[[Call], Awaitable[Answer | TextAnswer | EventStream]]
+Handler = Callable[[Call], Awaitable[Answer | TextAnswer | EventStream | NothingMore]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,7 @@ class HeaderParameter:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation of the API. `answers` maps a status to the model of its body, or to a media type."""
+    """One operation of the API. `answers` maps a status to the model of its body, or to a media type; None: no body."""
 
     method: str
     path: str
@@ -130,7 +135,7 @@ class Route:
     tag: str
     summary: str
     handler: Handler
-    answers: Mapping[int, type[BaseModel] | str]
+    answers: Mapping[int, type[BaseModel] | str | None]
     rate: RateClass | None
     scope: Scope | None = None
     """None: anybody may ask."""

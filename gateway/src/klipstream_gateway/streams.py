@@ -9,8 +9,9 @@ from klipstream_gateway.cache import Cache, JobChange, version
 from klipstream_gateway.hub import Hub, Listener
 from klipstream_gateway.jobs import JobOperations, visible
 from klipstream_gateway.places import Places
+from klipstream_gateway.problems import Problem, Refused
 from klipstream_gateway.queues import QueueOperations
-from klipstream_gateway.routes import Call, EventStream, Principal, ServerEvent
+from klipstream_gateway.routes import Call, EventStream, NothingMore, Principal, ServerEvent
 from klipstream_gateway.views import Views
 
 LAST_EVENT_ID = "Last-Event-ID"
@@ -29,11 +30,17 @@ class Streams:
     queues: QueueOperations
     places: Places
 
-    async def job(self, call: Call) -> EventStream:
+    async def job(self, call: Call) -> EventStream | NothingMore:
         """The job's status at once and after each change, as server-sent events called `job`; `deleted` where it is
         removed. The stream ends with the job. After a lost connection send the last event's id as `Last-Event-ID`, as
-        browsers do: what has not changed since is not sent again."""
-        job = await self.jobs.find(call.path_id)
+        browsers do: what has not changed since is not sent again, and where nothing more can come 204 ends it."""
+        found, last = await self.jobs.find(call.path_id), _last_id(call)
+        # From here to the listener nothing is awaited: a job that is removed meanwhile would be followed for ever.
+        job = self.cache.jobs.get(found.uid)
+        if job is None:
+            raise Refused(Problem.JOB_NOT_FOUND, f"There is no job {call.path_id}.")
+        if job.status.phase in FINISHED_PHASES and last is not None and last >= version(job):
+            return NothingMore()
         give_back = self.places.take(call.principal, call.address)
         listener = self.hub.job(job.uid)
 
@@ -41,7 +48,7 @@ class Streams:
             self.hub.leave(listener, job.uid)
             give_back()
 
-        return EventStream(self._follow(job, listener, _last_id(call)), leave)
+        return EventStream(self._follow(job, listener, last), leave)
 
     async def everything(self, call: Call) -> EventStream:
         """Every change of a job (`job`, `deleted`) and of a queue (`queue`), as server-sent events; `?queue=` leaves
@@ -58,7 +65,6 @@ class Streams:
     async def _follow(
         self, job: AnalysisJob, listener: Listener, last: int | None
     ) -> AsyncGenerator[ServerEvent | None, None]:
-        job = self.cache.jobs.get(job.uid, job)
         if last is None or version(job) > last:
             yield self._shown(job)
         while job.status.phase not in FINISHED_PHASES:

@@ -8,7 +8,7 @@ from aiohttp.test_utils import TestServer
 
 from klipgate.served import served
 from klipstream_gateway import streams
-from klipstream_gateway.routes import Scope
+from klipstream_gateway.routes import ANONYMOUS, Call, EventStream, Scope
 from klipstream_gateway.sending import deliver
 
 LONG = 60.0
@@ -68,3 +68,36 @@ async def test_a_caller_that_reads_nothing_is_cut_off(tmp_path):
         async with asyncio.timeout(LONG):
             assert "does not read" in str(await over)
         writer.close()
+
+
+async def test_a_browser_that_saw_the_end_of_a_job_is_told_to_ask_no_more(tmp_path):
+    async with served(tmp_path) as gateway, asyncio.timeout(LONG):
+        gateway.queue()
+        events = f"/api/v1/jobs/{gateway.job('a', 10, 'Succeeded')}/events"
+        async with gateway.session.get(events) as answer:
+            assert answer.status == 200
+            assert b"id: 10\nevent: job" in await answer.read()
+        async with gateway.session.get(events, headers={"Last-Event-ID": "9"}) as answer:
+            assert answer.status == 200, "it has not seen the end"
+            assert b"id: 10" in await answer.read()
+        async with gateway.session.get(events, headers={"Last-Event-ID": "10"}) as answer:
+            assert answer.status == 204
+            assert await answer.read() == b""
+        waiting = f"/api/v1/jobs/{gateway.job('b', 11)}/events"
+        async with gateway.session.get(waiting, headers={"Last-Event-ID": "11"}) as answer:
+            assert answer.status == 200, "more will come"
+
+
+async def test_a_job_that_is_removed_before_its_stream_begins_ends_it(tmp_path):
+    async with served(tmp_path) as gateway, asyncio.timeout(LONG):
+        gateway.queue()
+        gateway.job("a", 10)
+        (route,) = (each for each in gateway.service.routes if each.operation == "followJob")
+        call = Call(ANONYMOUS, "r", "192.0.2.1", {"job_id": "a"}, None, None, {})
+        stream = await route.handler(call)
+        assert isinstance(stream, EventStream)
+        gateway.service.cache.remove_job({"metadata": {"name": "a", "uid": "a", "resourceVersion": "12"}})
+        seen = [event.event async for event in stream.events if event is not None]
+        stream.leave()
+        assert seen == ["job", "deleted"]
+        assert gateway.service.hub.count == gateway.service.places.taken == 0
