@@ -362,6 +362,12 @@ class JobGone(ApiModel):
     job_id: str
 
 
+class Reset(ApiModel):
+    """What was received before counts for nothing: everything follows."""
+
+    message: str = "The gateway cannot tell what changed since. Forget what you know: everything follows."
+
+
 class Health(ApiModel):
     """Whether this gateway works."""
 

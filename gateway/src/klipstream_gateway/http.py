@@ -322,7 +322,7 @@ async def _send_events(
             await response.prepare(request)
             await deliver(request, response.write(b"retry: 2000\n\n"))
             async for event in events:
-                if event is None or time.monotonic() - checked_at > CREDENTIALS_SECONDS:
+                if event is None or event.data is None or time.monotonic() - checked_at > CREDENTIALS_SECONDS:
                     if not await is_still():
                         break
                     checked_at = time.monotonic()
@@ -335,5 +335,7 @@ async def _send_events(
 
 
 def _encoded(event: ServerEvent) -> bytes:
+    if event.data is None:
+        return b"id: %s\n\n" % event.id.encode()
     data = orjson.dumps(event.data.model_dump(mode="json"))
     return b"id: %s\nevent: %s\ndata: %s\n\n" % (event.id.encode(), event.event.encode(), data)

@@ -98,11 +98,11 @@ class EventStream:
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """One server-sent event."""
+    """One server-sent event. Without data it only says how far the stream is, and is a sign of life."""
 
     id: str
     event: str
-    data: BaseModel
+    data: BaseModel | None
 
 
 Handler = Callable[[Call], Awaitable[Answer | TextAnswer | EventStream | NothingMore]]

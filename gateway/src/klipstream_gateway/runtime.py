@@ -56,6 +56,7 @@ class Runtime:
             self._feed(ANALYSIS_QUEUES, cache.put_queue, cache.remove_queue),
             self._feed(ANALYSIS_JOBS, cache.put_job, cache.remove_job),
         ]
+        self.service.hub.reported = lambda: min(feed.version for feed in self._feeds)
         self.metrics.gauge("streams", "Event streams that are open.", lambda: float(self.service.hub.count))
         self.metrics.gauge("cached_jobs", "AnalysisJobs that are known.", lambda: float(len(cache.jobs)))
         self.metrics.gauge("unreadable_objects", "Objects of a version that is not understood.",
@@ -103,7 +104,14 @@ class Runtime:
         def upsert(obj: Object) -> None:
             seen(obj)
 
-        return Reflector(self.client, resource, self.settings.namespace, on_upsert=upsert, on_delete=gone, log=log)
+        def synced() -> None:
+            self.service.hub.listed(feed.version)
+
+        feed = Reflector(
+            self.client, resource, self.settings.namespace,
+            on_upsert=upsert, on_delete=gone, on_synced=synced, log=log,
+        )  # fmt: skip
+        return feed
 
 
 @contextlib.asynccontextmanager

@@ -1,11 +1,12 @@
 """Server-sent events: one job until its end, or all jobs and queues."""
 
+import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from klipstream_api import FINISHED_PHASES, AnalysisJob
-from klipstream_gateway.answers import JobGone
-from klipstream_gateway.cache import Cache, JobChange, version
+from klipstream_gateway.answers import JobGone, Reset
+from klipstream_gateway.cache import Cache, Change, JobChange, version
 from klipstream_gateway.hub import Hub, Listener
 from klipstream_gateway.jobs import JobOperations, visible
 from klipstream_gateway.places import Places
@@ -52,7 +53,9 @@ class Streams:
 
     async def everything(self, call: Call) -> EventStream:
         """Every change of a job (`job`, `deleted`) and of a queue (`queue`), as server-sent events; `?queue=` leaves
-        one queue. With `Last-Event-ID` the jobs that changed since come first. A tenant sees its own jobs."""
+        one queue. With `Last-Event-ID` what changed since comes first; some of it may have been sent before. Where that
+        cannot be told any more, `reset` comes first and then everything: what was received before counts for nothing. A
+        tenant sees its own jobs."""
         give_back = self.places.take(call.principal, call.address)
         listener = self.hub.everything(_last_id(call))
 
@@ -82,20 +85,30 @@ class Streams:
     async def _follow_all(
         self, listener: Listener, principal: Principal, queue: str | None
     ) -> AsyncGenerator[ServerEvent | None, None]:
-        yield None
+        if listener.anew:
+            yield ServerEvent(str(listener.position), "reset", Reset())
+        told_at = float("-inf")
         while True:
+            if time.monotonic() - told_at >= ALIVE_SECONDS:
+                yield ServerEvent(str(listener.reach(self.hub.reported())), "", None)
+                told_at = time.monotonic()
             change = await listener.next(ALIVE_SECONDS)
-            if change is None:
-                yield None
-            elif not isinstance(change, JobChange):
-                if not change.gone and queue in (None, change.queue.metadata.name):
-                    view = self.queues.view(change.queue)
-                    yield ServerEvent(str(change.version), "queue", view)
-            elif visible(change.job, principal) and queue in (None, self.cache.queue_name(change.job)):
-                if change.gone:
-                    yield ServerEvent(str(change.version), "deleted", JobGone(job_id=change.job.job_id))
-                else:
-                    yield self._shown(change.job)
+            at = str(listener.reach(self.hub.reported()))
+            if change is not None and (event := self._shown_to(principal, queue, change, at)) is not None:
+                yield event
+                told_at = time.monotonic()
+
+    def _shown_to(self, principal: Principal, queue: str | None, change: Change, at: str) -> ServerEvent | None:
+        """The event of a change; None where it does not concern the caller."""
+        if not isinstance(change, JobChange):
+            if change.gone or queue not in (None, change.queue.metadata.name):
+                return None
+            return ServerEvent(at, "queue", self.queues.view(change.queue))
+        if not visible(change.job, principal) or queue not in (None, self.cache.queue_name(change.job)):
+            return None
+        if change.gone:
+            return ServerEvent(at, "deleted", JobGone(job_id=change.job.job_id))
+        return ServerEvent(at, "job", self.views.status(change.job))
 
     def _shown(self, job: AnalysisJob) -> ServerEvent:
         return ServerEvent(str(version(job)), "job", self.views.status(job))
