@@ -4,6 +4,7 @@ An older version of an object never replaces a newer one: the answers to our own
 repeats them, and the watch must not take them back.
 """
 
+import heapq
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -71,6 +72,8 @@ class Cache:
     _queue_of: dict[str, str | None] = field(default_factory=dict)
     _later: dict[str, datetime] = field(default_factory=dict)
     """Jobs that are not due yet."""
+    _due: list[tuple[datetime, str]] = field(default_factory=list)
+    """A heap of them; an entry that `_later` does not confirm is stale."""
     _dead: OrderedDict[str, int] = field(default_factory=OrderedDict)
     """Uids of deleted objects: a late answer must not bring them back."""
 
@@ -162,8 +165,9 @@ class Cache:
     def line(self, queue: str) -> Line:
         """Those that wait in a queue; jobs whose notBefore has come are among them."""
         now = self.now()
-        for uid in [uid for uid, due in self._later.items() if due <= now]:
-            if (job := self.jobs.get(uid)) is not None:
+        while self._due and self._due[0][0] <= now:
+            due, uid = heapq.heappop(self._due)
+            if self._later.get(uid) == due and (job := self.jobs.get(uid)) is not None:
                 self._place(job, job)
         return self.lines[queue]
 
@@ -185,7 +189,7 @@ class Cache:
         if before is not None and before != queue and self.lines[before].remove(job.uid):
             self.changed[before] += 1
         self._queue_of[job.uid] = queue
-        self._later.pop(job.uid, None)
+        due = self._later.pop(job.uid, None)
         if queue is None:
             return
         self.of_queue[queue].add(job.uid)
@@ -193,6 +197,8 @@ class Cache:
         waits = stands_in_line(job, self.now())
         if not waits and job.spec.not_before is not None and stands_in_line(job, job.spec.not_before):
             self._later[job.uid] = job.spec.not_before
+            if due != job.spec.not_before:
+                heapq.heappush(self._due, (job.spec.not_before, job.uid))
         moved = self.lines[queue].put(expected_rank(job)) if waits else self.lines[queue].remove(job.uid)
         if moved or old is None or old.status.phase is not job.status.phase:
             self.changed[queue] += 1

@@ -337,5 +337,4 @@ async def _send_events(
 def _encoded(event: ServerEvent) -> bytes:
     if event.data is None:
         return b"id: %s\n\n" % event.id.encode()
-    data = orjson.dumps(event.data.model_dump(mode="json"))
-    return b"id: %s\nevent: %s\ndata: %s\n\n" % (event.id.encode(), event.event.encode(), data)
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (event.id.encode(), event.event.encode(), event.data)

@@ -102,7 +102,8 @@ class ServerEvent:
 
     id: str
     event: str
-    data: BaseModel | None
+    data: bytes | None
+    """JSON, so that one encoding serves all listeners."""
 
 
 Handler = Callable[[Call], Awaitable[Answer | TextAnswer | EventStream | NothingMore]]

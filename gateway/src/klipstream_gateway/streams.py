@@ -1,10 +1,14 @@
 """Server-sent events: one job until its end, or all jobs and queues."""
 
 import time
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
 
-from klipstream_api import FINISHED_PHASES, AnalysisJob
+import orjson
+from pydantic import BaseModel
+
+from klipstream_api import FINISHED_PHASES, AnalysisJob, AnalysisQueue
 from klipstream_gateway.answers import JobGone, Reset
 from klipstream_gateway.cache import Cache, Change, JobChange, version
 from klipstream_gateway.hub import Hub, Listener
@@ -18,6 +22,9 @@ from klipstream_gateway.views import Views
 LAST_EVENT_ID = "Last-Event-ID"
 ALIVE_SECONDS = 15.0
 """A comment is sent that often, so that proxies keep the connection and a lost one is noticed."""
+ENCODED_KEPT = 1000
+ENCODED_SECONDS = 1.0
+"""Estimates go on with time, so what was encoded for one listener serves those who are told at the same moment."""
 
 
 @dataclass(slots=True)
@@ -30,6 +37,8 @@ class Streams:
     jobs: JobOperations
     queues: QueueOperations
     places: Places
+    _encoded: "OrderedDict[str, tuple[tuple[int, int], float, bytes]]" = field(default_factory=OrderedDict)
+    """By uid: what an object's view was made of, when, and as what."""
 
     async def job(self, call: Call) -> EventStream | NothingMore:
         """The job's status at once and after each change, as server-sent events called `job`; `deleted` where it is
@@ -78,7 +87,7 @@ class Streams:
             assert isinstance(change, JobChange)
             job = change.job
             if change.gone:
-                yield ServerEvent(str(change.version), "deleted", JobGone(job_id=job.job_id))
+                yield ServerEvent(str(change.version), "deleted", _json(JobGone(job_id=job.job_id)))
                 return
             yield self._shown(job)
 
@@ -86,7 +95,7 @@ class Streams:
         self, listener: Listener, principal: Principal, queue: str | None
     ) -> AsyncGenerator[ServerEvent | None, None]:
         if listener.anew:
-            yield ServerEvent(str(listener.position), "reset", Reset())
+            yield ServerEvent(str(listener.position), "reset", _json(Reset()))
         told_at = float("-inf")
         while True:
             if time.monotonic() - told_at >= ALIVE_SECONDS:
@@ -103,15 +112,39 @@ class Streams:
         if not isinstance(change, JobChange):
             if change.gone or queue not in (None, change.queue.metadata.name):
                 return None
-            return ServerEvent(at, "queue", self.queues.view(change.queue))
+            return ServerEvent(at, "queue", self._queue_data(change.queue))
         if not visible(change.job, principal) or queue not in (None, self.cache.queue_name(change.job)):
             return None
         if change.gone:
-            return ServerEvent(at, "deleted", JobGone(job_id=change.job.job_id))
-        return ServerEvent(at, "job", self.views.status(change.job))
+            return ServerEvent(at, "deleted", _json(JobGone(job_id=change.job.job_id)))
+        return ServerEvent(at, "job", self._job_data(change.job))
 
     def _shown(self, job: AnalysisJob) -> ServerEvent:
-        return ServerEvent(str(version(job)), "job", self.views.status(job))
+        return ServerEvent(str(version(job)), "job", self._job_data(job))
+
+    def _job_data(self, job: AnalysisJob) -> bytes:
+        made_of = (version(job), self.cache.changed[self.cache.queue_name(job) or ""])
+        return self._once(job.uid, made_of, lambda: self.views.status(job))
+
+    def _queue_data(self, queue: AnalysisQueue) -> bytes:
+        made_of = (version(queue), self.cache.changed[queue.metadata.name])
+        return self._once(queue.metadata.uid, made_of, lambda: self.queues.view(queue))
+
+    def _once(self, uid: str, made_of: tuple[int, int], view: Callable[[], BaseModel]) -> bytes:
+        """A view as JSON, worked out once for all who are told of a change."""
+        known, now = self._encoded.get(uid), time.monotonic()
+        if known is not None and known[0] == made_of and now - known[1] < ENCODED_SECONDS:
+            return known[2]
+        data = _json(view())
+        self._encoded[uid] = (made_of, now, data)
+        self._encoded.move_to_end(uid)
+        if len(self._encoded) > ENCODED_KEPT:
+            self._encoded.popitem(last=False)
+        return data
+
+
+def _json(view: BaseModel) -> bytes:
+    return orjson.dumps(view.model_dump(mode="json"))
 
 
 def _last_id(call: Call) -> int | None:

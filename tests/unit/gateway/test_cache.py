@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from klipstream_api import AnalysisJob
 from klipstream_gateway.cache import Cache, Change
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -74,6 +75,33 @@ def test_a_job_takes_its_place_once_it_is_due():
     assert cache.line("default").position("later") is None
     clock[0] = NOW + timedelta(seconds=61)
     assert cache.line("default").position("later") == 1
+
+
+def test_each_job_is_put_into_the_line_once_when_it_is_due():
+    placed: list[str] = []
+
+    class Counting(Cache):
+        def _place(self, job: AnalysisJob, old: AnalysisJob | None) -> None:
+            placed.append(job.uid)
+            super()._place(job, old)
+
+    clock = [NOW]
+    cache = Counting(lambda: clock[0])
+    cache.put_queue(queue("default"))
+    for number in range(100):
+        cache.put_job(job(f"j{number}", 10 + number, notBefore=f"2026-01-01T00:{number % 60:02}:30Z"))
+    cache.put_job(job("j0", 200, notBefore="2026-01-01T05:00:00Z"))
+    cache.put_job(job("j2", 201, notBefore="2026-01-01T00:02:30Z", priority="HIGH"))
+    cache.remove_job(job("j1", 202))
+    placed.clear()
+    for minute in range(61):
+        clock[0] = NOW + timedelta(minutes=minute)
+        for _ in range(3):
+            cache.line("default")
+    assert sorted(placed) == sorted(f"j{number}" for number in range(2, 100))
+    assert "j0" not in cache.line("default"), "its first moment counts no more"
+    clock[0] = NOW + timedelta(hours=6)
+    assert "j0" in cache.line("default")
 
 
 def test_jobs_that_no_queue_took_are_routed_once_there_is_one():

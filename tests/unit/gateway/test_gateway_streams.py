@@ -7,9 +7,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from klipgate.served import served
+from klipstream_api import AnalysisJob, Priority
 from klipstream_gateway import streams
+from klipstream_gateway.answers import JobStatusView
 from klipstream_gateway.routes import ANONYMOUS, Call, EventStream, Scope
 from klipstream_gateway.sending import deliver
+from klipstream_gateway.views import Views
 
 LONG = 60.0
 
@@ -101,3 +104,30 @@ async def test_a_job_that_is_removed_before_its_stream_begins_ends_it(tmp_path):
         stream.leave()
         assert seen == ["job", "deleted"]
         assert gateway.service.hub.count == gateway.service.places.taken == 0
+
+
+async def test_one_change_is_worked_out_once_for_all_who_are_told(tmp_path, monkeypatch):
+    made: list[str] = []
+    status = Views.status
+
+    def counted(self: Views, job: AnalysisJob, what_if: Priority | None = None) -> JobStatusView:
+        made.append(job.uid)
+        return status(self, job, what_if)
+
+    monkeypatch.setattr(Views, "status", counted)
+    # What is shown stays true for long enough, however slow this machine is.
+    monkeypatch.setattr(streams, "ENCODED_SECONDS", LONG)
+    async with served(tmp_path, STREAMS_PER_ADDRESS="100") as gateway, asyncio.timeout(LONG), AsyncExitStack() as stack:
+        gateway.queue()
+        events = f"/api/v1/jobs/{gateway.job('a', 10)}/events"
+        answers = [await stack.enter_async_context(gateway.session.get(events)) for _ in range(50)]
+        for answer in answers:
+            while b"id: 10" not in await answer.content.readline():
+                pass
+        gateway.job("a", 11, priority="HIGH")
+        for answer in answers:
+            while b"id: 11" not in await answer.content.readline():
+                pass
+            while b'"priority":"HIGH"' not in await answer.content.readline():
+                pass
+    assert made == ["a", "a"]
