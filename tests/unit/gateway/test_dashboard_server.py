@@ -7,6 +7,8 @@ import pytest
 
 from klipgate.served import Served, served
 from klipstream_gateway.dashboard.pages import Page, Pages
+from klipstream_gateway.dashboard.sessions import COOKIE, SECURE_COOKIE, Sessions
+from klipstream_gateway.routes import Scope
 
 LONG = 60.0
 EVERY_KIND = "/dashboard/jobs?video_id=a*b:c@d,e!(f)~g;h'$&status=queued"
@@ -80,3 +82,15 @@ async def test_an_error_of_ours_is_counted_and_told_as_one(tmp_path, monkeypatch
                 assert "secret" not in await answer.text()
         labels = {"operation": "dashboard-page", "status": "500"}
         assert gateway.metrics.registry.get_sample_value("klipstream_gateway_requests_total", labels) == 2
+
+
+async def test_over_https_only_the_cookie_that_is_bound_to_the_host_counts(tmp_path):
+    async with served(tmp_path) as gateway:
+        cookie = Sessions(tmp_path).make(gateway.key(Scope.READ))
+        for name, proto, signed_in in [
+            (COOKIE, "http", True), (COOKIE, "https", False), (SECURE_COOKIE, "https", True),
+            (SECURE_COOKIE, "http", False),
+        ]:  # fmt: skip
+            headers = {"Cookie": f"{name}={cookie}", "X-Forwarded-Proto": proto}
+            async with gateway.session.get("/dashboard", headers=headers) as answer:
+                assert ("Sign out" in await answer.text()) == signed_in, (name, proto)

@@ -76,7 +76,7 @@ class Dashboard:
         if request.headers.get("HX-Target") == "view":
             return _html(self.rendering.live(page, viewer, address))
         response = _html(self.rendering.page(page, viewer, address))
-        if not viewer.signed_in and _cookie(request):
+        if not viewer.signed_in and self._cookie(request):
             _forget(response)
         return response
 
@@ -294,7 +294,11 @@ class Dashboard:
         return Viewer(Caller(principal, caller.address, caller.request_id), session.csrf)
 
     def _session(self, request: web.Request) -> Session | None:
-        return self.sessions.open(_cookie(request))
+        return self.sessions.open(self._cookie(request))
+
+    def _cookie(self, request: web.Request) -> str | None:
+        """Over https only the cookie that is bound to this host: any other could be another host's of the domain."""
+        return request.cookies.get(SECURE_COOKIE if self._is_secure(request) else COOKIE)
 
     def _caller(self, request: web.Request) -> Caller:
         return Caller(ANONYMOUS, self._address(request), uuid.uuid4().hex)
@@ -342,10 +346,6 @@ def _same_origin(request: web.Request) -> None:
     ours = site == "same-origin" if site is not None else origin is not None and urlsplit(origin).netloc == request.host
     if not ours:
         raise Refused(Problem.FORBIDDEN, "The form did not come from a page of this dashboard.")
-
-
-def _cookie(request: web.Request) -> str | None:
-    return request.cookies.get(SECURE_COOKIE) or request.cookies.get(COOKIE)
 
 
 def _forget(response: web.StreamResponse) -> None:
