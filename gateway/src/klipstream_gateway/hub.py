@@ -62,14 +62,18 @@ class Hub:
         self._deleted: deque[Change] = deque()
         self._complete_from = 0
         """Of what was deleted after this version all is known."""
-        self.reported: Callable[[], int] = lambda: 0
-        """The version up to which the watches have reported everything."""
+        self.watches: list[Callable[[], int]] = []
+        """The version up to which each of the watches has reported everything."""
         cache.listeners.append(self._changed)
 
     @property
     def count(self) -> int:
         """Listeners there are."""
         return len(self._of_all) + sum(len(each) for each in self._of_job.values())
+
+    def reported(self) -> int:
+        """The version up to which everything was reported; 0 while it is being listed."""
+        return min((watch() for watch in self.watches), default=0)
 
     def job(self, uid: str) -> Listener:
         """Listen to one job."""

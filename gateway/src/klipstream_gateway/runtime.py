@@ -56,7 +56,6 @@ class Runtime:
             self._feed(ANALYSIS_QUEUES, cache.put_queue, cache.remove_queue),
             self._feed(ANALYSIS_JOBS, cache.put_job, cache.remove_job),
         ]
-        self.service.hub.reported = lambda: min(feed.version for feed in self._feeds)
         self.metrics.gauge("streams", "Event streams that are open.", lambda: float(self.service.hub.count))
         self.metrics.gauge("cached_jobs", "AnalysisJobs that are known.", lambda: float(len(cache.jobs)))
         self.metrics.gauge("unreadable_objects", "Objects of a version that is not understood.",
@@ -111,6 +110,7 @@ class Runtime:
             self.client, resource, self.settings.namespace,
             on_upsert=upsert, on_delete=gone, on_synced=synced, log=log,
         )  # fmt: skip
+        self.service.hub.watches.append(lambda: feed.version)
         return feed
 
 

@@ -30,7 +30,7 @@ def queue(name: str, version: int) -> dict[str, Any]:
 def made(reported: int = 0) -> tuple[Cache, Hub]:
     cache = Cache(lambda: NOW)
     hub = Hub(cache)
-    hub.reported = lambda: reported
+    hub.watches.append(lambda: reported)
     return cache, hub
 
 
@@ -111,7 +111,7 @@ async def test_wherever_a_listener_is_cut_off_it_knows_in_the_end_what_there_is(
     chance = random.Random(seed)
     cache, hub = made()
     watched = 0
-    hub.reported = lambda: watched
+    hub.watches[:] = [lambda: watched]
     truth: dict[str, int] = {}
     log: list[tuple[int, str, bool]] = []
     known: dict[str, int] = {}
