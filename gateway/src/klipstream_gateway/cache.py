@@ -86,6 +86,7 @@ class Cache:
         except ValidationError:
             self.unreadable.add(str(obj.get("metadata", {}).get("uid")))
             return None
+        self.unreadable.discard(job.uid)
         old = self.jobs.get(job.uid)
         if job.uid in self._dead:
             return None
@@ -120,6 +121,7 @@ class Cache:
         except ValidationError:
             self.unreadable.add(str(obj.get("metadata", {}).get("uid")))
             return None
+        self.unreadable.discard(queue.metadata.uid)
         name = queue.metadata.name
         old = self.queues.get(name)
         if queue.metadata.uid in self._dead:
@@ -128,7 +130,7 @@ class Cache:
             return old
         self.queues[name] = queue
         self.changed[name] += 1
-        if old is None:
+        if old is None or _routing(old) != _routing(queue):
             self._route_anew()
         self._tell(QueueChange(version(queue), queue))
         return queue
@@ -137,9 +139,11 @@ class Cache:
         """An AnalysisQueue was deleted."""
         metadata = obj["metadata"]
         self._bury(str(metadata["uid"]))
+        self.unreadable.discard(str(metadata["uid"]))
         queue = self.queues.get(metadata["name"])
         if queue is not None and queue.metadata.uid == metadata["uid"]:
             del self.queues[metadata["name"]]
+            self._route_anew()
             self._tell(QueueChange(int(metadata["resourceVersion"]), queue, gone=True))
 
     def _bury(self, uid: str) -> None:
@@ -215,9 +219,14 @@ class Cache:
             self._later.pop(job.uid, None)
 
     def _route_anew(self) -> None:
-        """A queue appeared: jobs that no queue took may go there."""
-        for job in [job for job in self.jobs.values() if job.status.queue_name is None]:
+        """A queue came, went, or takes other jobs: those that none has accepted yet may go elsewhere."""
+        for job in [job for job in self.jobs.values() if job.status.queue_name is None and job.spec.queue_name is None]:
             self._place(job, job)
+
+
+def _routing(queue: AnalysisQueue) -> tuple[object, bool]:
+    """What routing looks at."""
+    return queue.spec.accepts, queue.metadata.deletion_timestamp is None
 
 
 def is_dead_letter(job: AnalysisJob) -> bool:

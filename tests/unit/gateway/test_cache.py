@@ -114,6 +114,35 @@ def test_jobs_that_no_queue_took_are_routed_once_there_is_one():
     assert len(cache.line("default")) == 0
 
 
+def test_jobs_that_no_queue_took_follow_the_queues_as_these_change():
+    cache = make_cache()
+    cache.put_queue(queue("gold", 2, accepts={"types": ["gold"]}))
+    cache.put_job(job("a", 10, type="gold"))
+    cache.put_job(job("b", 11, queueName="gold"))
+    assert [cache.line("gold").position(uid) for uid in ("a", "b")] == [1, 2]
+    cache.put_queue(queue("gold", 12, accepts={"types": ["silver"]}))
+    assert cache.line("default").position("a") == 1
+    assert cache.line("gold").position("b") == 1, "it names its queue"
+    cache.put_queue(queue("gold", 13, accepts={"types": ["gold"]}))
+    assert cache.line("gold").position("a") == 1
+    cache.remove_queue(queue("gold", 14))
+    assert cache.line("default").position("a") == 1
+    assert cache.phases["gold"].total() == 1
+    assert cache.phases["default"].total() == 1
+
+
+def test_what_can_be_read_again_or_is_gone_counts_as_unreadable_no_more():
+    cache = make_cache()
+    cache.put_job(job("a", 10, priority="SOMEWHAT"))
+    cache.put_queue({"metadata": {"name": "x", "uid": "q-x", "resourceVersion": "1"}, "spec": 1})
+    cache.put_queue({"metadata": {"name": "y", "uid": "q-y", "resourceVersion": "1"}, "spec": 1})
+    assert cache.unreadable == {"a", "q-x", "q-y"}
+    cache.put_job(job("a", 11, priority="HIGH"))
+    cache.put_queue(queue("x", 2))
+    cache.remove_queue({"metadata": {"name": "y", "uid": "q-y", "resourceVersion": "3"}})
+    assert cache.unreadable == set()
+
+
 def test_an_object_that_cannot_be_read_is_left_out():
     cache = make_cache()
     assert cache.put_job(job("a", 10, priority="SOMEWHAT")) is None
