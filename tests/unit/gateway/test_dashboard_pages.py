@@ -105,6 +105,20 @@ async def test_while_the_cluster_is_away_pages_show_what_was_known_and_say_so(de
     assert "video-a" in await desk.read("/jobs")
 
 
+@pytest.mark.parametrize("who", [ANONYMOUS, READER, RED], ids=["anyone", "reader", "tenant"])
+async def test_where_the_cluster_is_and_who_asks_it_is_told_to_administrators_alone(desk: Desk, who: Principal) -> None:
+    desk.queue()
+    desk.job("a", tenant="red")
+    desk.problems.append("the API server https://10.0.0.1 does not answer to system:serviceaccount:n:gateway")
+    paths = ["", "/jobs", "/queues/default", "/jobs/a"] + ([] if who is ANONYMOUS else ["/dead-letters"])
+    for path in paths:
+        text = await desk.read(path, who)
+        assert "What is shown may be old." in text
+        assert "jobs are not being read from it" in text
+        assert "10.0.0.1" not in text
+        assert "serviceaccount" not in text
+
+
 async def test_each_form_for_a_submission_has_a_key_of_its_own(desk: Desk) -> None:
     viewer = Viewer(Caller(ADMIN, "192.0.2.1", "r"), "token")
     forms = []
