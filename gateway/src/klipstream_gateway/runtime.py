@@ -50,12 +50,12 @@ class Runtime:
         self.metrics = Metrics()
         client.on_request = self.metrics.asked
         self.rates = RateLimiter(settings.rates, settings.rate_storage)
-        self.service = make_service(settings, client, self.problems)
+        self.service = make_service(settings, client, self.problems, self.public_problems)
         cache = self.service.cache
-        self._feeds = [
-            self._feed(ANALYSIS_QUEUES, cache.put_queue, cache.remove_queue),
-            self._feed(ANALYSIS_JOBS, cache.put_job, cache.remove_job),
-        ]
+        self._feeds = {
+            "queues": self._feed(ANALYSIS_QUEUES, cache.put_queue, cache.remove_queue),
+            "jobs": self._feed(ANALYSIS_JOBS, cache.put_job, cache.remove_job),
+        }
         self.metrics.gauge("streams", "Event streams that are open.", lambda: float(self.service.hub.count))
         self.metrics.gauge("cached_jobs", "AnalysisJobs that are known.", lambda: float(len(cache.jobs)))
         self.metrics.gauge("unreadable_objects", "Objects of a version that is not understood.",
@@ -64,11 +64,24 @@ class Runtime:
                            lambda: float(self.rates.alone))  # fmt: skip
 
     def problems(self) -> list[str]:
-        """What keeps this replica from being ready."""
+        """What keeps this replica from being ready, for administrators: it may name the API server, our account and
+        the namespace."""
         if self.stopping.is_set():
             return ["this replica is being stopped"]
-        waiting = [f"{feed.name} are being listed" for feed in self._feeds if not feed.synced.is_set()]
-        return [feed.problem for feed in self._feeds if feed.problem is not None] or waiting
+        feeds = self._feeds.values()
+        waiting = [f"{feed.name} are being listed" for feed in feeds if not feed.synced.is_set()]
+        return [feed.problem for feed in feeds if feed.problem is not None] or waiting
+
+    def public_problems(self) -> list[str]:
+        """The same for everybody, in words that tell nothing of the cluster."""
+        if self.stopping.is_set():
+            return ["this replica is being stopped"]
+        waiting = [f"{what} are being listed" for what, feed in self._feeds.items() if not feed.synced.is_set()]
+        return [
+            f"{what} are not being read from the cluster"
+            for what, feed in self._feeds.items()
+            if feed.problem is not None
+        ] or waiting
 
     def stop(self) -> None:
         """Have `run` return."""
@@ -90,7 +103,7 @@ class Runtime:
             _serving(app, settings.host, settings.port),
             asyncio.TaskGroup() as tasks,
         ):
-            feeds = [tasks.create_task(feed.run(), name=f"watch of {feed.name}") for feed in self._feeds]
+            feeds = [tasks.create_task(feed.run(), name=f"watch of {feed.name}") for feed in self._feeds.values()]
             watching = tasks.create_task(none_ends(feeds), name="watch over the others")
             log.info("Serving namespace %s on port %d", settings.namespace, settings.port)
             await self.stopping.wait()

@@ -31,8 +31,14 @@ class Service:
     views: Views
 
 
-def make_service(settings: Settings, client: Client, problems: Callable[[], list[str]]) -> Service:
-    """Everything that the routes need."""
+def make_service(
+    settings: Settings,
+    client: Client,
+    problems: Callable[[], list[str]],
+    public_problems: Callable[[], list[str]] | None = None,
+) -> Service:
+    """Everything that the routes need. `problems` are what keeps the replica from being ready, `public_problems` the
+    same in words for everybody; where absent these only say that there are some."""
     cache = Cache(client.now)
     cluster = Cluster(client, cache, settings.namespace, settings.lease_name, settings.lease_namespace)
     forecasts = Forecasts(cache, client.now)
@@ -42,5 +48,6 @@ def make_service(settings: Settings, client: Client, problems: Callable[[], list
     logs = WorkerLogs(cluster, cache, LogStore(settings.results_claim))
     jobs = JobOperations(cluster, cache, views, sealer, Rules.of(allowed_hosts=settings.allowed_callbacks), logs)
     queues = QueueOperations(cluster, cache, forecasts, client.now)
+    meta = Meta(problems, public_problems or (lambda: ["the cluster is not being read"] if problems() else []))
     streams = Streams(hub, cache, views, jobs, queues, settings.streams_at_most)
-    return Service(cache, hub, routes(jobs, queues, streams, Meta(problems), settings.anonymous_submit), views)
+    return Service(cache, hub, routes(jobs, queues, streams, meta, settings.anonymous_submit), views)
