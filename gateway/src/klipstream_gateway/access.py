@@ -29,8 +29,17 @@ class Access:
         return await self.tokens.principal(token) if self.tokens is not None else None
 
     def allow(self, principal: Principal, scope: Scope | None) -> None:
-        """Raises Refused where the scope is missing."""
-        if scope is None or principal.may(scope):
+        """Raises Refused where the scope is missing, or is admin for one tenant alone: no operation of administrators
+        knows tenants."""
+        if scope is None:
+            return
+        if principal.tenant is not None and Scope.ADMIN in principal.scopes:
+            raise Refused(
+                Problem.FORBIDDEN,
+                f"The credentials of {principal.name} have the scope admin and a tenant, which exclude each other:"
+                " make a key without one of them.",
+            )
+        if principal.may(scope):
             return
         if principal is not ANONYMOUS:
             raise Refused(Problem.FORBIDDEN, f"The credentials of {principal.name} lack the scope {scope.value}.")
