@@ -34,16 +34,25 @@ class Tokens:
     audience: str | None = None
     _known: OrderedDict[bytes, tuple[float, Principal]] = field(default_factory=OrderedDict)
 
+    def known(self, token: str) -> Principal | None:
+        """Whom a token belongs to that was reviewed a moment ago."""
+        known = self._known.get(_digest(token))
+        return known[1] if known is not None and known[0] > time.monotonic() else None
+
+    def familiar(self, token: str) -> bool:
+        """Whether a token was valid when it was last reviewed, however long ago."""
+        return _digest(token) in self._known
+
     async def principal(self, token: str) -> Principal | None:
         """Whom a token belongs to; None where it is not valid. Raises ApiError and Unreachable."""
-        key = hashlib.sha256(token.encode()).digest()
-        known = self._known.get(key)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
+        if (known := self.known(token)) is not None:
+            return known
+        key = _digest(token)
         spec: dict[str, Any] = {"token": token} | ({"audiences": [self.audience]} if self.audience else {})
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
         status = (await self.client.create(TOKEN_REVIEWS, body, retry=True)).get("status", {})
         if not status.get("authenticated") or (self.audience and self.audience not in status.get("audiences", ())):
+            self._known.pop(key, None)
             return None
         user = status.get("user", {})
         granted = frozenset([scope for scope in Scope if await self._may(user, *NEEDED[scope])])
@@ -72,3 +81,7 @@ class Tokens:
         body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
         answer = await self.client.create(ACCESS_REVIEWS, body, retry=True)
         return bool(answer.get("status", {}).get("allowed"))
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

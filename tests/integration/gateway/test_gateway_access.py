@@ -112,7 +112,7 @@ def test_guessing_credentials_is_stopped(stack, control_plane, tmp_path):
             ]
             assert codes == [401] * 30 + [429] * 10
             right = {"Authorization": f"Bearer {gateway.keys['read']}"}
-            assert client.get("/api/v1/jobs", headers=right).status_code == 429
+            assert client.get("/api/v1/jobs", headers=right).status_code == 200, "it is valid, whoever sent the others"
     finally:
         gateway.kill()
 
