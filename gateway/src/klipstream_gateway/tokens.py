@@ -1,13 +1,14 @@
 """Kubernetes tokens: who it is says a TokenReview, what they may do SubjectAccessReviews.
 
-A role that may create analysisjobs may submit, one that may list them may read, and one that may patch
-analysisqueues may administrate: the same rights that kubectl needs for it.
+A scope is given to those who could do with kubectl all that it allows here, and to nobody else: whoever submits may
+cancel, retry and prioritise as well, which are patches; whoever reads sees logs.
 """
 
 import hashlib
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from klipstream_api import names
@@ -18,10 +19,23 @@ ACCESS_REVIEWS = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", 
 CACHED_SECONDS = 30.0
 """How long a token that was revoked, or a role that was taken away, may still be believed."""
 CACHED_AT_MOST = 4096
-NEEDED = {
-    Scope.SUBMIT: ("create", "analysisjobs"),
-    Scope.READ: ("list", "analysisjobs"),
-    Scope.ADMIN: ("patch", "analysisqueues"),
+@dataclass(frozen=True, slots=True)
+class Right:
+    """What RBAC gives: a verb on a resource, or on a part of it."""
+
+    verb: str
+    resource: str
+    group: str = names.GROUP
+    version: str = names.VERSION
+    subresource: str = ""
+
+
+_SUBMIT = (Right("create", "analysisjobs"), Right("patch", "analysisjobs"))
+_READ = (Right("list", "analysisjobs"), Right("get", "pods", "", "v1", "log"))
+NEEDED: Mapping[Scope, tuple[Right, ...]] = {
+    Scope.SUBMIT: _SUBMIT,
+    Scope.READ: _READ,
+    Scope.ADMIN: (*_SUBMIT, *_READ, Right("patch", "analysisqueues")),  # admin includes the others
 }
 
 
@@ -55,7 +69,8 @@ class Tokens:
             self._known.pop(key, None)
             return None
         user = status.get("user", {})
-        granted = frozenset([scope for scope in Scope if await self._may(user, *NEEDED[scope])])
+        rights = {right: await self._may(user, right) for right in NEEDED[Scope.ADMIN]}
+        granted = frozenset(scope for scope in Scope if all(rights[right] for right in NEEDED[scope]))
         principal = Principal(f"kubernetes:{user.get('username', '')}", granted)
         self._known[key] = (time.monotonic() + CACHED_SECONDS, principal)
         self._known.move_to_end(key)
@@ -63,14 +78,8 @@ class Tokens:
             self._known.popitem(last=False)
         return principal
 
-    async def _may(self, user: dict[str, Any], verb: str, resource: str) -> bool:
-        attributes = {
-            "namespace": self.namespace,
-            "verb": verb,
-            "group": names.GROUP,
-            "version": names.VERSION,
-            "resource": resource,
-        }
+    async def _may(self, user: dict[str, Any], right: Right) -> bool:
+        attributes = asdict(right) | {"namespace": self.namespace}
         spec = {
             "resourceAttributes": attributes,
             "user": user.get("username", ""),

@@ -44,10 +44,11 @@ def replica(tmp_path: Path) -> Replica:
                 runtime = Runtime(Settings.from_environment("default", named), client)
                 running = asyncio.create_task(runtime.run())
                 try:
-                    async with httpx.AsyncClient(base_url=url, timeout=60, verify=False) as caller, asyncio.timeout(60):
-                        while not await _answers(caller):
-                            assert not running.done()
-                            await asyncio.sleep(0.05)
+                    async with httpx.AsyncClient(base_url=url, timeout=60, verify=False) as caller:
+                        async with asyncio.timeout(60):
+                            while not await _answers(caller):
+                                assert not running.done()
+                                await asyncio.sleep(0.05)
                         yield caller
                 finally:
                     runtime.stop()
