@@ -4,6 +4,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from klipstream_api import FINISHED_PHASES, AnalysisJob, Phase, QueueMode, guide_status
 from klipstream_gateway import submission as submissions
@@ -43,7 +44,8 @@ class JobOperations:
     async def submit(self, call: Call) -> Answer:
         """Take a video into the queue. The answer comes once the job is stored in the cluster, with its position and
         when it will start. With an `Idempotency-Key` the same submission can be sent again without a second job: the
-        first one is answered, for as long as it is kept."""
+        first one is answered, for as long as it is kept. Where the queue had no place left for it after all, it is
+        refused each time: send it with a new key then."""
         job, repeated = await self._submit(call, call.body, call.headers.get(IDEMPOTENCY_KEY))
         answer = self.views.submitted(job)
         headers = {"Location": answer.links.self}
@@ -70,11 +72,10 @@ class JobOperations:
         return BatchItem(job=self.views.submitted(job), problem=None)
 
     async def _submit(self, call: Call, sent: Submission, key: str | None) -> tuple[AnalysisJob, bool]:
-        """The job, and whether it was there already."""
+        """The job, and whether it was there already. Raises Refused."""
         submissions.check(sent, self.rules)
         job_id = submissions.new_job_id()
         name = submissions.object_name(call.principal, call.address, key, job_id)
-        queue = sent.queue or ""
         try:
             waiting = waiting_by_queue(self.cache)
             waiting.update({each: waiting[each] + count for each, count in self._on_their_way.items()})
@@ -82,9 +83,15 @@ class JobOperations:
         except Refused:
             # A repetition is answered as before, whatever the queue is like by now.
             if key is not None and (known := await self._repeated(name, sent)) is not None:
-                return known, True
+                return submissions.taken(known), True
             raise
         body = submissions.manifest(sent, call.principal, name, job_id, self.sealer)
+        job, repeated = await self._stored(name, body, sent)
+        return submissions.taken(job), repeated and key is not None
+
+    async def _stored(self, name: str, body: dict[str, Any], sent: Submission) -> tuple[AnalysisJob, bool]:
+        """Create the job; with it, whether it was there already."""
+        queue = sent.queue or ""
         self._on_their_way[queue] += 1
         try:
             return await self.cluster.create_job(body), False
@@ -92,12 +99,12 @@ class JobOperations:
             known = await self._repeated(name, sent)
             if known is None:
                 raise Refused(Problem.CONFLICT, "The first submission was removed at this moment.") from None
-            return known, key is not None
+            return known, True
         finally:
             self._on_their_way[queue] -= 1
 
     async def _repeated(self, name: str, sent: Submission) -> AnalysisJob | None:
-        """The job of an Idempotency-Key that was used before. Raises Refused where it was for something else."""
+        """The job of a name that is taken. Raises Refused where it is that of another submission."""
         try:
             job = await self.cluster.read_job(name)
         except NotFound:

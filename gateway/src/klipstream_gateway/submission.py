@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from klipstream_api import AnalysisJob, AnalysisQueue, ObjectMeta, QueueMode, names
+from klipstream_api import AnalysisJob, AnalysisQueue, ObjectMeta, Phase, QueueMode, names
 from klipstream_api.analysisjob import AnalysisJobSpec
-from klipstream_api.meta import rfc3339
+from klipstream_api.meta import condition, rfc3339
 from klipstream_gateway.problems import FieldError, Problem, Refused
 from klipstream_gateway.requests import Submission
 from klipstream_gateway.routes import ANONYMOUS, Principal
@@ -26,6 +26,8 @@ from klipstream_queueing.routing import route
 from klipstream_sealing import BadFields, PublicKey, SealedCallback, SealedFields, seal
 
 FULL_RETRY_SECONDS = 30
+_REJECTED = {"QueueFull": Problem.QUEUE_FULL, "QueueDraining": Problem.QUEUE_DRAINING}
+"""Why the operator rejects a job (klipstream_operator.acceptance), as problems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +156,15 @@ def admit(submission: Submission, queues: dict[str, AnalysisQueue], waiting: dic
             f"The queue {name} is full: {waiting[name]} jobs wait, and {queue.spec.max_queue_size} may.",
             {"Retry-After": str(FULL_RETRY_SECONDS)},
         )
+
+
+def taken(job: AnalysisJob) -> AnalysisJob:
+    """The job of a submission that is stored. Raises Refused where the operator did not take it after all: two gateways
+    may have seen the last place free. It stays as it is, so only another job can be taken later."""
+    if job.status.phase is not Phase.REJECTED:
+        return job
+    finished = condition(job.status.conditions, "Finished")
+    reason, why = (finished.reason, finished.message) if finished is not None else ("", "")
+    kind = _REJECTED.get(reason, Problem.INVALID)
+    headers = {"Retry-After": str(FULL_RETRY_SECONDS)} if reason in _REJECTED else {}
+    raise Refused(kind, f"{why or 'The queue did not take the job.'} Use a new Idempotency-Key then.", headers)

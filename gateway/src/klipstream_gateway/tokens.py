@@ -19,6 +19,8 @@ ACCESS_REVIEWS = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", 
 CACHED_SECONDS = 30.0
 """How long a token that was revoked, or a role that was taken away, may still be believed."""
 CACHED_AT_MOST = 4096
+
+
 @dataclass(frozen=True, slots=True)
 class Right:
     """What RBAC gives: a verb on a resource, or on a part of it."""

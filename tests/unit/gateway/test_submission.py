@@ -1,0 +1,37 @@
+"""What becomes of a submission."""
+
+import pytest
+
+from klipstream_api import AnalysisJob
+from klipstream_gateway.problems import Problem, Refused
+from klipstream_gateway.submission import taken
+
+
+def job(phase: str, reason: str = "") -> AnalysisJob:
+    finished = {"type": "Finished", "status": "True", "reason": reason, "message": "The queue is as it is.",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"}  # fmt: skip
+    return AnalysisJob.from_wire(
+        {"metadata": {"name": "a", "uid": "a", "resourceVersion": "1"}, "spec": {"videoUrl": "https://example.com/v"},
+         "status": {"phase": phase, "conditions": [finished] if reason else []}}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reason", "problem", "again"),
+    [
+        ("QueueFull", Problem.QUEUE_FULL, True),
+        ("QueueDraining", Problem.QUEUE_DRAINING, True),
+        ("ResourcesOutOfBounds", Problem.INVALID, False),
+    ],
+)
+def test_a_job_that_the_operator_rejected_was_not_taken(reason: str, problem: Problem, again: bool) -> None:
+    with pytest.raises(Refused) as refused:
+        taken(job("Rejected", reason))
+    assert refused.value.problem is problem
+    assert ("Retry-After" in refused.value.headers) is again
+    assert "new Idempotency-Key" in refused.value.detail
+
+
+@pytest.mark.parametrize("phase", ["Queued", "Running", "Succeeded", "Failed", "Cancelled"])
+def test_any_other_was_taken(phase: str) -> None:
+    assert taken(job(phase)).status.phase == phase
