@@ -18,7 +18,7 @@ from klipstream_gateway.requests import Batch, DeadLetterQuery, JobQuery, LogQue
 from klipstream_gateway.routes import Answer, Call, Principal, TextAnswer
 from klipstream_gateway.submission import Sealer
 from klipstream_gateway.views import PAYLOAD_ANNOTATION, REFERENCE_ANNOTATION, Views, tenant_of
-from klipstream_kube import AlreadyExists, ApiError, Conflict, NotFound, Unreachable
+from klipstream_kube import AlreadyExists, ApiError, Conflict, Forbidden, NotFound, Unreachable
 from klipstream_netguard import Rules
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -99,6 +99,13 @@ class JobOperations:
             known = await self._repeated(name, sent)
             if known is None:
                 raise Refused(Problem.CONFLICT, "The first submission was removed at this moment.") from None
+            return known, True
+        except Forbidden:
+            # After a lost answer the second send meets the admission policy before the name that is taken: the queue
+            # may be full by this very job.
+            known = await self._repeated(name, sent)
+            if known is None:
+                raise
             return known, True
         finally:
             self._on_their_way[queue] -= 1

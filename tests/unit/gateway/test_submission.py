@@ -3,8 +3,10 @@
 import pytest
 
 from klipstream_api import AnalysisJob
+from klipstream_gateway.cluster import refusal
 from klipstream_gateway.problems import Problem, Refused
 from klipstream_gateway.submission import taken
+from klipstream_kube import Forbidden
 
 
 def job(phase: str, reason: str = "") -> AnalysisJob:
@@ -35,3 +37,18 @@ def test_a_job_that_the_operator_rejected_was_not_taken(reason: str, problem: Pr
 @pytest.mark.parametrize("phase", ["Queued", "Running", "Succeeded", "Failed", "Cancelled"])
 def test_any_other_was_taken(phase: str) -> None:
     assert taken(job(phase)).status.phase == phase
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ("the queue draining-x is full (1 jobs wait, maxQueueSize is 1): submit again later", Problem.QUEUE_FULL),
+        ("the queue full is draining and takes no new jobs: submit again once", Problem.QUEUE_DRAINING),
+        ("no draining here, says the platform team", Problem.UNAVAILABLE),
+    ],
+)
+def test_a_policy_is_understood_by_its_words_and_not_by_the_queues_name(said: str, problem: Problem) -> None:
+    prefix = (
+        "analysisjobs \"job-1\" is forbidden: ValidatingAdmissionPolicy 'a-draining-r' with binding 'b' denied request"
+    )
+    assert refusal(Forbidden(403, "Forbidden", f"{prefix}: {said}")).problem is problem
