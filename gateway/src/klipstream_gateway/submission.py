@@ -64,6 +64,11 @@ class Sealer:
 def check(submission: Submission, rules: Rules) -> None:
     """What goes beyond single fields. Raises Refused."""
     errors = []
+    try:
+        without_signature(submission.video_url)
+    except ValueError:
+        # Who knows what is secret in it?
+        errors.append(FieldError(field="body.video_url", message="it is not a URL: its host or port cannot be read"))
     if submission.callback_url is not None:
         if (why := url_problem(submission.callback_url, rules)) is not None:
             errors.append(FieldError(field="body.callback_url", message=why))
