@@ -37,7 +37,7 @@ class JobOperations:
     rules: Rules
     worker_logs: WorkerLogs
     _on_their_way: Counter[str] = field(default_factory=Counter)
-    """Submissions that are being written, by the queue they name."""
+    """Submissions that are being written, by the queue that they will be routed to."""
 
     # --- submitting ------------------------------------------------------------------------------------------
 
@@ -79,19 +79,18 @@ class JobOperations:
         try:
             waiting = waiting_by_queue(self.cache)
             waiting.update({each: waiting[each] + count for each, count in self._on_their_way.items()})
-            submissions.admit(sent, self.cache.queues, waiting)
+            queue = submissions.admit(sent, self.cache.queues, waiting)
         except Refused:
             # A repetition is answered as before, whatever the queue is like by now.
             if key is not None and (known := await self._repeated(name, sent)) is not None:
                 return submissions.taken(known), True
             raise
         body = submissions.manifest(sent, call.principal, name, job_id, self.sealer)
-        job, repeated = await self._stored(name, body, sent)
+        job, repeated = await self._stored(name, body, sent, queue)
         return submissions.taken(job), repeated and key is not None
 
-    async def _stored(self, name: str, body: dict[str, Any], sent: Submission) -> tuple[AnalysisJob, bool]:
-        """Create the job; with it, whether it was there already."""
-        queue = sent.queue or ""
+    async def _stored(self, name: str, body: dict[str, Any], sent: Submission, queue: str) -> tuple[AnalysisJob, bool]:
+        """Create the job; with it, whether it was there already. Meanwhile it counts as waiting in its queue."""
         self._on_their_way[queue] += 1
         try:
             return await self.cluster.create_job(body), False

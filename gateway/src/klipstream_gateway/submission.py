@@ -136,8 +136,9 @@ def manifest(submission: Submission, principal: Principal, name: str, job_id: st
     }
 
 
-def admit(submission: Submission, queues: dict[str, AnalysisQueue], waiting: dict[str, int]) -> None:
-    """Refuse at once what the operator would refuse. `waiting` counts by queue. Raises Refused.
+def admit(submission: Submission, queues: dict[str, AnalysisQueue], waiting: dict[str, int]) -> str:
+    """The queue that takes it; refuses at once what the operator would refuse. `waiting` counts by queue. Raises
+    Refused.
 
     The operator decides for good: two gateways may both see the last place free.
     """
@@ -161,6 +162,7 @@ def admit(submission: Submission, queues: dict[str, AnalysisQueue], waiting: dic
             f"The queue {name} is full: {waiting[name]} jobs wait, and {queue.spec.max_queue_size} may.",
             {"Retry-After": str(FULL_RETRY_SECONDS)},
         )
+    return name
 
 
 def taken(job: AnalysisJob) -> AnalysisJob:
