@@ -42,6 +42,8 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+EXPOSED = "Idempotency-Replayed, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+"""What pages of other origins may read of an answer's head."""
 _NAMES = re.compile(r"^[a-zA-Z_]+$")
 
 
@@ -57,8 +59,9 @@ class Front:
     def application(self, routes: Sequence[Route]) -> web.Application:
         """The aiohttp application of some routes."""
         app = web.Application(
-            client_max_size=self.settings.body_bytes, middlewares=[self._cross_origin, self._unrouted]
+            client_max_size=self.settings.body_bytes, middlewares=[self._preflight, self._unrouted]
         )
+        app.on_response_prepare.append(self._allow_origin)
         for route in routes:
             app.router.add_route(route.method, route.path, self._serving(route))
         return app
@@ -180,27 +183,30 @@ class Front:
         return _problem_response(refused, request_id, {"X-Request-Id": request_id})
 
     @web.middleware
-    async def _cross_origin(
+    async def _preflight(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """CORS for the origins that the settings name; none is the default."""
+        """Preflights of CORS, for the origins that the settings name; none is the default."""
         origin = request.headers.get("Origin")
         allowed = origin is not None and origin in self.settings.allowed_origins
         if allowed and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             headers = {
-                "Access-Control-Allow-Origin": origin or "",
                 "Access-Control-Allow-Methods": "GET, POST, PUT",
                 "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID",
                 "Access-Control-Max-Age": "600",
-                "Vary": "Origin",
             }
             return web.Response(status=204, headers=headers)
-        response = await handler(request)
-        if allowed and not response.prepared:
-            response.headers["Access-Control-Allow-Origin"] = origin or ""
-            response.headers["Access-Control-Expose-Headers"] = "RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
-            response.headers["Vary"] = "Origin"
-        return response
+        return await handler(request)
+
+    async def _allow_origin(self, request: web.Request, response: web.StreamResponse) -> None:
+        """CORS on any answer, just before its head is sent: that of an event stream is sent by its handler."""
+        if not self.settings.allowed_origins:
+            return
+        response.headers["Vary"] = ", ".join([*filter(None, [response.headers.get("Vary")]), "Origin"])
+        origin = request.headers.get("Origin")
+        if origin is not None and origin in self.settings.allowed_origins:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = EXPOSED
 
 
 def client_address(request: web.Request, trusted: Sequence[Network]) -> str:

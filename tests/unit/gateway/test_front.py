@@ -80,3 +80,19 @@ async def test_a_proxys_own_credentials_are_none_where_none_are_needed(replica: 
         for _ in range(32):
             assert (await caller.get("/api/v1/queues", headers=basic)).status_code == 200
         assert (await caller.get("/api/v1/jobs", headers=basic)).status_code == 401
+
+
+async def test_pages_of_an_allowed_origin_may_read_answers_and_streams_and_others_may_not(replica: Replica, key) -> None:
+    page, other = {"Origin": "https://app.example.com"}, {"Origin": "https://evil.example.com"}
+    async with replica(ALLOWED_ORIGINS="https://app.example.com") as caller:
+        for path in ("/api/v1/queues", "/api/v1/no-such-path", "/api/v1/events", "/dashboard"):
+            for sent, allowed in ((page, "https://app.example.com"), (other, None)):
+                async with caller.stream("GET", path, headers=key | sent) as answer:
+                    assert answer.headers.get("Access-Control-Allow-Origin") == allowed, path
+                    assert "Origin" in answer.headers["Vary"].split(", ")
+                    if allowed is not None:
+                        exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
+                        assert {"Location", "Idempotency-Replayed", "RateLimit"} <= set(exposed)
+        asked = page | {"Access-Control-Request-Method": "POST"}
+        preflight = await caller.options("/api/v1/analysis", headers=asked)
+        assert (preflight.status_code, preflight.headers["Access-Control-Allow-Origin"]) == (204, page["Origin"])
