@@ -58,9 +58,7 @@ class Front:
 
     def application(self, routes: Sequence[Route]) -> web.Application:
         """The aiohttp application of some routes."""
-        app = web.Application(
-            client_max_size=self.settings.body_bytes, middlewares=[self._preflight, self._unrouted]
-        )
+        app = web.Application(client_max_size=self.settings.body_bytes, middlewares=[self._preflight, self._unrouted])
         app.on_response_prepare.append(self._allow_origin)
         for route in routes:
             app.router.add_route(route.method, route.path, self._serving(route))

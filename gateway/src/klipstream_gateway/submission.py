@@ -23,7 +23,7 @@ from klipstream_gateway.views import (
 )
 from klipstream_netguard import Rules, url_problem
 from klipstream_queueing.routing import route
-from klipstream_sealing import BadFields, PublicKey, SealedCallback, SealedFields, seal
+from klipstream_sealing import BadFields, PublicKey, SealedCallback, SealedFields, sealed_fields
 
 FULL_RETRY_SECONDS = 30
 _REJECTED = {"QueueFull": Problem.QUEUE_FULL, "QueueDraining": Problem.QUEUE_DRAINING}
@@ -56,9 +56,10 @@ class Sealer:
         url = submission.video_url if signed else None
         fields = SealedFields(params=submission.metadata or {}, callback=callback, video_url=url)
         try:
-            return seal(fields.to_json(), self.key, self.namespace, job_id)
+            return sealed_fields(fields, self.key, self.namespace, job_id)
         except BadFields as error:
-            raise Refused(Problem.INVALID, str(error)) from None
+            field = FieldError(field="body.metadata", message=str(error))
+            raise Refused(Problem.INVALID, f"{field.field}: {field.message}", errors=(field,)) from None
 
 
 def check(submission: Submission, rules: Rules) -> None:

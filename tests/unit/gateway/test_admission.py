@@ -15,8 +15,10 @@ from klipstream_gateway.settings import Settings
 from klipstream_kube import Client, Connection
 
 SUBMITTER = Principal("key:submitter", frozenset([Scope.SUBMIT]))
-QUEUE = {"metadata": {"name": "default", "uid": "q", "resourceVersion": "1"},
-         "spec": {"workerTemplate": {"spec": {"containers": [{"name": "w", "image": "i"}]}}, "maxQueueSize": 3}}  # fmt: skip
+QUEUE = {
+    "metadata": {"name": "default", "uid": "q", "resourceVersion": "1"},
+    "spec": {"workerTemplate": {"spec": {"containers": [{"name": "w", "image": "i"}]}}, "maxQueueSize": 3},
+}
 
 
 async def submitted(queue: str | None, senders: int) -> tuple[int, list[Problem]]:

@@ -1,12 +1,16 @@
 """What becomes of a submission."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from klipstream_api import AnalysisJob
 from klipstream_gateway.cluster import refusal
 from klipstream_gateway.problems import Problem, Refused
-from klipstream_gateway.submission import taken
+from klipstream_gateway.requests import Submission
+from klipstream_gateway.submission import Sealer, taken
 from klipstream_kube import Forbidden
+from klipstream_sealing import KeyRing
 
 
 def job(phase: str, reason: str = "") -> AnalysisJob:
@@ -52,3 +56,13 @@ def test_a_policy_is_understood_by_its_words_and_not_by_the_queues_name(said: st
         "analysisjobs \"job-1\" is forbidden: ValidatingAdmissionPolicy 'a-draining-r' with binding 'b' denied request"
     )
     assert refusal(Forbidden(403, "Forbidden", f"{prefix}: {said}")).problem is problem
+
+
+def test_metadata_that_is_too_long_once_it_is_sealed_is_named() -> None:
+    """A limit of characters holds four times as many bytes."""
+    sealer = Sealer(KeyRing.new(datetime.now(UTC)).public, "n")
+    long = Submission(video_url="https://example.com/v", metadata={"a": "\U0001f3a5" * 3000, "b": "\U0001f3a5" * 2900})
+    with pytest.raises(Refused) as refused:
+        sealer.sealed(long, "a-job")
+    assert refused.value.problem is Problem.INVALID
+    assert [each.field for each in refused.value.errors or ()] == ["body.metadata"]
