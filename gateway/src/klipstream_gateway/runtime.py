@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
 
@@ -21,23 +21,12 @@ from klipstream_gateway.tokens import Tokens
 from klipstream_kube import Client, Reflector, Resource
 from klipstream_kube.client import Object
 from klipstream_service.pages import metrics, pages
+from klipstream_service.tasks import none_ends
 
 log = logging.getLogger(__name__)
 LAST_ANSWERS_SECONDS = 5.0
 LEAVE_SECONDS = 1.0
 """How long requests are still taken after a signal: until the Service sends them elsewhere."""
-
-
-class TaskEnded(Exception):
-    """A background task that never ends did, without saying why."""
-
-
-async def none_ends(tasks: Iterable["asyncio.Task[None]"]) -> None:
-    """Watch tasks of a TaskGroup that never return. Raises TaskEnded when one does, or was cancelled on its own."""
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    silent = [task.get_name() for task in done if task.cancelled() or task.exception() is None]
-    if silent:
-        raise TaskEnded(f"the background task {', '.join(silent)} ended")
 
 
 class Runtime:
