@@ -160,6 +160,8 @@ class AsyncClient:
                 async with contextlib.aclosing(self._events(job_id, reader)) as statuses:
                     async for status in statuses:
                         tries = 0
+                        if status is None:
+                            continue
                         yield status
                         if status.status.is_final:
                             return
@@ -183,7 +185,8 @@ class AsyncClient:
             raise WaitTimedOut(f"job {job_id} was not finished within {timeout_seconds} s") from None
         raise AssertionError("a stream ends with a final status, or raises")
 
-    async def _events(self, job_id: str, reader: EventReader) -> AsyncGenerator[JobStatus, None]:
+    async def _events(self, job_id: str, reader: EventReader) -> AsyncGenerator[JobStatus | None, None]:
+        """The statuses of one connection; None first, once the gateway answers."""
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": reader.last_id} if reader.last_id else {})
         timeout = httpx.Timeout(40.0, read=STREAM_SILENT_SECONDS)
         try:
@@ -192,6 +195,7 @@ class AsyncClient:
             ) as answer:
                 if answer.status_code != 200:
                     raise error_of(answer.status_code, await answer.aread(), answer.headers.get("Retry-After"))
+                yield None
                 async for line in answer.aiter_lines():
                     event = reader.line(line)
                     if event is None:

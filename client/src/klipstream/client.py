@@ -1,6 +1,7 @@
 """The client without asyncio: the same methods."""
 
 import contextlib
+import math
 import time
 from collections.abc import Generator, Iterator, Mapping
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import Any, Self
 import httpx
 
 from klipstream import environment, operations
-from klipstream.errors import ApiError, NotFound, Unavailable, WaitTimedOut, error_of
+from klipstream.errors import ApiError, NotFound, RateLimited, Unavailable, WaitTimedOut, error_of
 from klipstream.event_stream import EventReader
 from klipstream.models import (
     Acts,
@@ -163,6 +164,8 @@ class Client:
                 with contextlib.closing(self._events(job_id, reader, deadline)) as statuses:
                     for status in statuses:
                         tries = 0
+                        if status is None:
+                            continue
                         yield status
                         if status.status.is_final:
                             return
@@ -171,31 +174,44 @@ class Client:
                 error = caught
             tries += 1
             seconds = self._retries.wait_seconds(error, tries)
+            passing = isinstance(error, Unavailable | RateLimited)
+            if passing and deadline is not None and time.monotonic() + (seconds or 0.0) >= deadline:
+                raise _too_late(job_id) from error
             if seconds is None:
                 raise error
             time.sleep(seconds)
 
     def wait(self, job_id: str, timeout_seconds: float | None = None) -> JobStatus:
-        """The status once the job is finished. Raises WaitTimedOut after `timeout_seconds`; the job goes on."""
+        """The status once the job is finished. Raises WaitTimedOut after `timeout_seconds`; the job goes on.
+
+        A wait of more than 45 s may end up to 15 s late, as it ends with a sign of life, or 45 s where none comes.
+        """
         deadline = time.monotonic() + timeout_seconds if timeout_seconds is not None else None
         for status in self._follow(job_id, deadline):
             if status.status.is_final:
                 return status
         raise AssertionError("a stream ends with a final status, or raises")
 
-    def _events(self, job_id: str, reader: EventReader, deadline: float | None) -> Generator[JobStatus, None, None]:
+    def _events(
+        self, job_id: str, reader: EventReader, deadline: float | None
+    ) -> Generator[JobStatus | None, None, None]:
+        """The statuses of one connection; None first, once the gateway answers."""
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": reader.last_id} if reader.last_id else {})
-        timeout = httpx.Timeout(40.0, read=STREAM_SILENT_SECONDS)
+        left = deadline - time.monotonic() if deadline is not None else math.inf
+        if left <= 0:
+            raise _too_late(job_id)
+        timeout = httpx.Timeout(min(40.0, left), read=min(STREAM_SILENT_SECONDS, left))
         try:
             with self._http.stream(
                 "GET", operations.job(job_id, "/events"), headers=headers, timeout=timeout
             ) as answer:
                 if answer.status_code != 200:
                     raise error_of(answer.status_code, answer.read(), answer.headers.get("Retry-After"))
+                yield None
                 for line in answer.iter_lines():
                     # Lines come at least every 15 s, as signs of life.
                     if deadline is not None and time.monotonic() > deadline:
-                        raise WaitTimedOut(f"job {job_id} was not finished in the time given")
+                        raise _too_late(job_id)
                     event = reader.line(line)
                     if event is None:
                         continue
@@ -224,3 +240,7 @@ class Client:
             if seconds is None:
                 raise error
             time.sleep(seconds)
+
+
+def _too_late(job_id: str) -> WaitTimedOut:
+    return WaitTimedOut(f"job {job_id} was not finished in the time given")

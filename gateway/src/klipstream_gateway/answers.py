@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from klipstream_api import FailureClass, OperationName, Priority, ReplayState
 from klipstream_api.meta import rfc3339
-from klipstream_gateway.forecast import Basis
 from klipstream_gateway.problems import ProblemBody, ProblemDescription
+from klipstream_queueing.outlook import Basis
 
 Moment = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -360,6 +360,12 @@ class JobGone(ApiModel):
     """A job was removed."""
 
     job_id: str
+
+
+class Reset(ApiModel):
+    """What was received before counts for nothing: everything follows."""
+
+    message: str = "The gateway cannot tell what changed since. Forget what you know: everything follows."
 
 
 class Health(ApiModel):

@@ -101,7 +101,7 @@ def routes(
         Route("GET", f"{job}/status", "getJobStatus", "Jobs", "The state of a job", jobs.status,
               {200: JobStatusView}, status, query=WhatIfQuery, problems=(unknown_job,)),
         Route("GET", f"{job}/events", "followJob", "Events", "Follow a job", streams.job,
-              {200: EVENTS}, status, problems=(unknown_job,), headers={LAST_EVENT_ID: LAST_ID_HEADER}),
+              {200: EVENTS, 204: None}, status, problems=(unknown_job,), headers={LAST_EVENT_ID: LAST_ID_HEADER}),
         Route("GET", f"{job}/logs", "getJobLogs", "Jobs", "What the worker wrote", jobs.logs,
               {200: "text/plain"}, status, Scope.READ, query=LogQuery, problems=(unknown_job, Problem.LOG_NOT_FOUND)),
         Route("POST", f"{job}/cancel", "cancelJob", "Jobs", "Cancel a job", jobs.cancel,

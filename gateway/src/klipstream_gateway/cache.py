@@ -4,6 +4,7 @@ An older version of an object never replaces a newer one: the answers to our own
 repeats them, and the watch must not take them back.
 """
 
+import heapq
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from klipstream_api import AnalysisJob, AnalysisQueue, Phase
 from klipstream_api.meta import condition
 from klipstream_queueing.line import Line
-from klipstream_queueing.order import Rank, priority_of
+from klipstream_queueing.outlook import expected_rank, stands_in_line
 from klipstream_queueing.routing import route
 
 TOMBSTONES = 10_000
@@ -71,6 +72,8 @@ class Cache:
     _queue_of: dict[str, str | None] = field(default_factory=dict)
     _later: dict[str, datetime] = field(default_factory=dict)
     """Jobs that are not due yet."""
+    _due: list[tuple[datetime, str]] = field(default_factory=list)
+    """A heap of them; an entry that `_later` does not confirm is stale."""
     _dead: OrderedDict[str, int] = field(default_factory=OrderedDict)
     """Uids of deleted objects: a late answer must not bring them back."""
 
@@ -83,6 +86,7 @@ class Cache:
         except ValidationError:
             self.unreadable.add(str(obj.get("metadata", {}).get("uid")))
             return None
+        self.unreadable.discard(job.uid)
         old = self.jobs.get(job.uid)
         if job.uid in self._dead:
             return None
@@ -117,6 +121,7 @@ class Cache:
         except ValidationError:
             self.unreadable.add(str(obj.get("metadata", {}).get("uid")))
             return None
+        self.unreadable.discard(queue.metadata.uid)
         name = queue.metadata.name
         old = self.queues.get(name)
         if queue.metadata.uid in self._dead:
@@ -125,7 +130,7 @@ class Cache:
             return old
         self.queues[name] = queue
         self.changed[name] += 1
-        if old is None:
+        if old is None or _routing(old) != _routing(queue):
             self._route_anew()
         self._tell(QueueChange(version(queue), queue))
         return queue
@@ -134,9 +139,11 @@ class Cache:
         """An AnalysisQueue was deleted."""
         metadata = obj["metadata"]
         self._bury(str(metadata["uid"]))
+        self.unreadable.discard(str(metadata["uid"]))
         queue = self.queues.get(metadata["name"])
         if queue is not None and queue.metadata.uid == metadata["uid"]:
             del self.queues[metadata["name"]]
+            self._route_anew()
             self._tell(QueueChange(int(metadata["resourceVersion"]), queue, gone=True))
 
     def _bury(self, uid: str) -> None:
@@ -162,8 +169,9 @@ class Cache:
     def line(self, queue: str) -> Line:
         """Those that wait in a queue; jobs whose notBefore has come are among them."""
         now = self.now()
-        for uid in [uid for uid, due in self._later.items() if due <= now]:
-            if (job := self.jobs.get(uid)) is not None:
+        while self._due and self._due[0][0] <= now:
+            due, uid = heapq.heappop(self._due)
+            if self._later.get(uid) == due and (job := self.jobs.get(uid)) is not None:
                 self._place(job, job)
         return self.lines[queue]
 
@@ -185,15 +193,16 @@ class Cache:
         if before is not None and before != queue and self.lines[before].remove(job.uid):
             self.changed[before] += 1
         self._queue_of[job.uid] = queue
-        self._later.pop(job.uid, None)
+        due = self._later.pop(job.uid, None)
         if queue is None:
             return
         self.of_queue[queue].add(job.uid)
         self.phases[queue][job.status.phase] += 1
-        waits = job.status.phase is Phase.QUEUED and not job.spec.cancel and job.metadata.deletion_timestamp is None
-        if waits and job.spec.not_before is not None and job.spec.not_before > self.now():
+        waits = stands_in_line(job, self.now())
+        if not waits and job.spec.not_before is not None and stands_in_line(job, job.spec.not_before):
             self._later[job.uid] = job.spec.not_before
-            waits = False
+            if due != job.spec.not_before:
+                heapq.heappush(self._due, (job.spec.not_before, job.uid))
         moved = self.lines[queue].put(expected_rank(job)) if waits else self.lines[queue].remove(job.uid)
         if moved or old is None or old.status.phase is not job.status.phase:
             self.changed[queue] += 1
@@ -210,15 +219,14 @@ class Cache:
             self._later.pop(job.uid, None)
 
     def _route_anew(self) -> None:
-        """A queue appeared: jobs that no queue took may go there."""
-        for job in [job for job in self.jobs.values() if job.status.queue_name is None]:
+        """A queue came, went, or takes other jobs: those that none has accepted yet may go elsewhere."""
+        for job in [job for job in self.jobs.values() if job.status.queue_name is None and job.spec.queue_name is None]:
             self._place(job, job)
 
 
-def expected_rank(job: AnalysisJob) -> Rank:
-    """The job's rank, or the one that its acceptance will give it: that of the version at which it was first seen."""
-    sequence = job.status.sequence if job.status.sequence is not None else version(job)
-    return Rank(-priority_of(job).value_number, sequence, job.uid)
+def _routing(queue: AnalysisQueue) -> tuple[object, bool]:
+    """What routing looks at."""
+    return queue.spec.accepts, queue.metadata.deletion_timestamp is None
 
 
 def is_dead_letter(job: AnalysisJob) -> bool:

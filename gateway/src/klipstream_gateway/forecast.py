@@ -1,46 +1,34 @@
-"""When waiting jobs start and finish: the queue's slots, simulated with the run times of the past (pure)."""
+"""When waiting jobs start and finish: the queue's slots, simulated with the run times of the past (pure).
 
+The rules are those of klipstream_queueing.outlook; here they are applied to a line that is kept up to date.
+"""
+
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 
 from klipstream_api import AnalysisJob, AnalysisQueue, Phase, Priority, QueueMode
 from klipstream_api.phases import ACTIVE_PHASES
-from klipstream_gateway.cache import Cache, expected_rank
-from klipstream_queueing.estimate import run_seconds, start_seconds
+from klipstream_gateway.cache import Cache
+from klipstream_queueing.estimate import start_seconds
 from klipstream_queueing.order import Rank
+from klipstream_queueing.outlook import (
+    CAUTIOUS,
+    MEDIAN,
+    Outlook,
+    basis_of,
+    expected_rank,
+    left_seconds,
+    usual_seconds,
+)
 
-MEDIAN, CAUTIOUS = 0.5, 0.9
 FRESH_SECONDS = 2.0
 MANY_JOBS = 500
 MANY_FRESH_SECONDS = 1.0
 """With so many jobs in line a simulation serves for that long, whatever changes; positions are exact all the same."""
-ENOUGH_SAMPLES = 5
-
-
-class Basis(StrEnum):
-    """What an estimate rests on."""
-
-    HISTORY = "history"
-    """At least five finished runs of the job's own type."""
-    FEW_RUNS = "few-runs"
-    """Fewer runs of its type, or runs of other types only."""
-    TIMEOUT = "timeout"
-    """Nothing has ever run in the queue: its time limit stands in, so that it is an upper bound."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """What a waiting or running job can expect, in seconds from now. None: nothing can be said."""
-
-    position: int | None
-    basis: Basis
-    samples: int
-    start_p50_seconds: float | None = None
-    start_p90_seconds: float | None = None
-    finish_p50_seconds: float | None = None
-    finish_p90_seconds: float | None = None
+LAST_IN_LINE = Rank(-Priority.NORMAL.value_number, sys.maxsize, "")
+"""A job of normal priority that is submitted now: behind all that are as urgent, before those of low priority."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +58,18 @@ class Forecasts:
         queue = self.cache.queues.get(name) if name is not None else None
         if queue is None or job.status.phase not in (Phase.QUEUED, *ACTIVE_PHASES):
             return None
-        basis, samples = _basis(queue, job.spec.type or "")
+        basis, runs = basis_of(queue, job.spec.type or "")
         if job.status.phase in ACTIVE_PHASES:
-            left = {share: _left(job, queue, share, self.now()) for share in (MEDIAN, CAUTIOUS)}
-            return Outlook(None, basis, samples, 0.0, 0.0, left[MEDIAN], left[CAUTIOUS])
-        line = self.cache.line(queue.metadata.name)
-        if job.uid in line and priority is None:
-            position = line.position(job.uid)
-        elif job.uid in line or priority is not None:
-            own = expected_rank(job)
-            number = own.negative_priority if priority is None else -priority.value_number
-            position = line.position_of(Rank(number, own.sequence, own.uid))
-        else:
-            position = None
+            left = {share: left_seconds(queue, job, share, self.now()) for share in (MEDIAN, CAUTIOUS)}
+            return Outlook(None, basis, runs, 0.0, 0.0, left[MEDIAN], left[CAUTIOUS])
+        if any(entry.uid == job.uid for entry in queue.status.admitted):
+            # It has its slot, and starts at this moment.
+            usual = {share: usual_seconds(queue, job, share) for share in (MEDIAN, CAUTIOUS)}
+            return Outlook(None, basis, runs, 0.0, 0.0, usual[MEDIAN], usual[CAUTIOUS])
+        waits = job.uid in self.cache.line(queue.metadata.name)
+        position = self._position(queue, expected_rank(job, priority)) if waits or priority is not None else None
         if position is None or queue.spec.mode is QueueMode.PAUSED:
-            return Outlook(position, basis, samples)
+            return Outlook(position, basis, runs)
         plan = self._plan(queue)
         found: dict[float, tuple[float, float] | None] = {}
         for share, starts in plan.starts.items():
@@ -92,16 +77,24 @@ class Forecasts:
                 found[share] = None
                 continue
             start = starts[min(position, len(starts)) - 1]
-            found[share] = (start, start + _own(job, queue, share))
+            found[share] = (start, start + usual_seconds(queue, job, share))
         median, cautious = found[MEDIAN], found[CAUTIOUS]
         if median is None or cautious is None:
-            return Outlook(position, basis, samples)
-        return Outlook(position, basis, samples, median[0], cautious[0], median[1], cautious[1])
+            return Outlook(position, basis, runs)
+        return Outlook(position, basis, runs, median[0], cautious[0], median[1], cautious[1])
 
     def next_wait_seconds(self, queue: AnalysisQueue) -> float | None:
         """The wait of a NORMAL job that came now, by the median; None where nothing starts."""
         starts = self._plan(queue).starts[MEDIAN]
-        return None if starts is None or queue.spec.mode is QueueMode.PAUSED else starts[-1]
+        if starts is None or queue.spec.mode is QueueMode.PAUSED:
+            return None
+        return starts[min(self._position(queue, LAST_IN_LINE), len(starts)) - 1]
+
+    def _position(self, queue: AnalysisQueue, rank: Rank) -> int:
+        """The place of a rank among those that wait for a slot; those that have one already are ahead of nobody."""
+        line = self.cache.line(queue.metadata.name)
+        held = (line.rank(entry.uid) for entry in queue.status.admitted if entry.uid != rank.uid)
+        return line.position_of(rank) - sum(each is not None and each < rank for each in held)
 
     def _plan(self, queue: AnalysisQueue) -> _Plan:
         name, now = queue.metadata.name, self.now()
@@ -129,12 +122,7 @@ class Forecasts:
 def _slots_left(queue: AnalysisQueue, jobs: Mapping[str, AnalysisJob], share: float, now: datetime) -> Iterable[float]:
     for entry in queue.status.admitted:
         job = jobs.get(entry.uid)
-        yield 0.0 if job is None else _left(job, queue, share, now)
-
-
-def _own(job: AnalysisJob, queue: AnalysisQueue, share: float) -> float:
-    limit = job.spec.timeout_seconds or queue.spec.timeout_seconds
-    return min(float(limit), run_seconds(queue.status.run_times, job.spec.type or "", share, float(limit)))
+        yield 0.0 if job is None else left_seconds(queue, job, share, now)
 
 
 def _run_times(jobs: Sequence[AnalysisJob], queue: AnalysisQueue, share: float) -> list[float]:
@@ -144,31 +132,6 @@ def _run_times(jobs: Sequence[AnalysisJob], queue: AnalysisQueue, share: float) 
     for job in jobs:
         kind = (job.spec.type, job.spec.timeout_seconds)
         if kind not in known:
-            known[kind] = _own(job, queue, share)
+            known[kind] = usual_seconds(queue, job, share)
         times.append(known[kind])
     return times
-
-
-def _left(job: AnalysisJob, queue: AnalysisQueue, share: float, now: datetime) -> float:
-    """Seconds that a running job still takes: the worker's own estimate, else what is usual less what has passed."""
-    progress = job.status.progress
-    if (
-        progress is not None
-        and progress.attempt == job.status.attempt
-        and progress.estimated_completion_seconds is not None
-    ):
-        return max(0.0, progress.estimated_completion_seconds - (now - progress.updated_at).total_seconds())
-    started = job.status.started_at
-    passed = 0.0 if started is None or job.status.phase is Phase.QUEUED else (now - started).total_seconds()
-    return max(0.0, _own(job, queue, share) - passed)
-
-
-def _basis(queue: AnalysisQueue, job_type: str) -> tuple[Basis, int]:
-    """What the queue's history knows of a type, and how many runs that are."""
-    counts = {entry.type: sum(entry.buckets.values()) for entry in queue.status.run_times}
-    own, all_types = counts.get(job_type, 0), sum(counts.values())
-    if own >= ENOUGH_SAMPLES:
-        return Basis.HISTORY, own
-    if all_types:
-        return Basis.FEW_RUNS, own or all_types
-    return Basis.TIMEOUT, 0

@@ -26,11 +26,13 @@ from klipstream_gateway.routes import (
     Answer,
     Call,
     EventStream,
+    NothingMore,
     Principal,
     Route,
     ServerEvent,
     TextAnswer,
 )
+from klipstream_gateway.sending import deliver
 from klipstream_gateway.settings import Network, Settings
 from klipstream_kube import ApiError, Unreachable
 
@@ -44,6 +46,8 @@ SECURITY_HEADERS = {
 }
 EXPOSED = "Idempotency-Replayed, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 """What pages of other origins may read of an answer's head."""
+CREDENTIALS_SECONDS = 15.0
+"""A stream looks at its caller's credentials at each sign of life, and at least that often."""
 _NAMES = re.compile(r"^[a-zA-Z_]+$")
 
 
@@ -101,6 +105,8 @@ class Front:
             if isinstance(answer, EventStream):
                 stream = answer
                 response: web.StreamResponse = _event_response(headers)
+            elif isinstance(answer, NothingMore):
+                response = web.Response(status=204, headers=SECURITY_HEADERS | headers)
             else:
                 response = _response(answer, headers)
         except Refused as refused:
@@ -119,8 +125,18 @@ class Front:
             audit.note(route, call, response.status, code)
         self.metrics.answered(route.operation, response.status, time.monotonic() - started)
         if stream is not None:
-            await _send_events(request, response, stream)
+            await _send_events(request, response, stream, lambda: self._is_still(request, call.principal))
         return response
+
+    async def _is_still(self, request: web.Request, principal: Principal) -> bool:
+        """Whether the credentials of a request are still those of a principal. Where the cluster cannot tell they are
+        taken to be: nothing new is heard from it then, and they are asked about again."""
+        if principal is ANONYMOUS:
+            return True
+        try:
+            return await self.access.principal(request.headers["Authorization"]) == principal
+        except (ApiError, Unreachable):
+            return True
 
     async def _who(self, route: Route, request: web.Request, address: str) -> Principal:
         """What is valid is never refused because of what others sent from the same address: only a token that would
@@ -306,19 +322,29 @@ def _event_response(headers: Mapping[str, str]) -> web.StreamResponse:
     return web.StreamResponse(headers=SECURITY_HEADERS | dict(headers) | more)
 
 
-async def _send_events(request: web.Request, response: web.StreamResponse, stream: EventStream) -> None:
-    """Until the stream ends, or the caller leaves."""
-    async with contextlib.aclosing(stream.events) as events:
-        try:
+async def _send_events(
+    request: web.Request, response: web.StreamResponse, stream: EventStream, is_still: Callable[[], Awaitable[bool]]
+) -> None:
+    """Until the stream ends, the caller leaves or reads no more, or its credentials are not valid any more."""
+    checked_at = time.monotonic()
+    try:
+        async with contextlib.aclosing(stream.events) as events:
             await response.prepare(request)
-            await response.write(b"retry: 2000\n\n")
+            await deliver(request, response.write(b"retry: 2000\n\n"))
             async for event in events:
-                await response.write(b": alive\n\n" if event is None else _encoded(event))
-            await response.write_eof()
-        except (ClientConnectionResetError, ConnectionResetError):
-            return
+                if event is None or event.data is None or time.monotonic() - checked_at > CREDENTIALS_SECONDS:
+                    if not await is_still():
+                        break
+                    checked_at = time.monotonic()
+                await deliver(request, response.write(b": alive\n\n" if event is None else _encoded(event)))
+            await deliver(request, response.write_eof())
+    except (ClientConnectionResetError, ConnectionResetError):
+        return
+    finally:
+        stream.leave()
 
 
 def _encoded(event: ServerEvent) -> bytes:
-    data = orjson.dumps(event.data.model_dump(mode="json"))
-    return b"id: %s\nevent: %s\ndata: %s\n\n" % (event.id.encode(), event.event.encode(), data)
+    if event.data is None:
+        return b"id: %s\n\n" % event.id.encode()
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (event.id.encode(), event.event.encode(), event.data)

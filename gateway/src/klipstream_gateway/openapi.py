@@ -93,7 +93,7 @@ def _models(routes: Sequence[Route]) -> list[Any]:
         if route.body is not None:
             found[(route.body, "validation")] = None
         for answer in route.answers.values():
-            if not isinstance(answer, str):
+            if isinstance(answer, type):
                 found[(answer, "serialization")] = None
     return list(found)
 
@@ -165,9 +165,10 @@ def _responses(route: Route) -> Schema:
     responses: Schema = {}
     limits = RATE_HEADERS if route.rate is not None else {}
     for status, answer in route.answers.items():
-        media, schema = (
-            ("application/json", _reference(answer)) if not isinstance(answer, str) else (answer, {"type": "string"})
-        )
+        if isinstance(answer, type):
+            content = {"application/json": {"schema": _reference(answer)}}
+        else:
+            content = {answer: {"schema": {"type": "string"}}} if answer is not None else {}
         headers: Schema = dict(REQUEST_ID | limits)
         if status == 202 and route.operation == "submitAnalysis":
             headers["Location"] = {"description": "The job's path.", "schema": {"type": "string"}}
@@ -177,8 +178,7 @@ def _responses(route: Route) -> Schema:
         responses[str(status)] = {
             "description": route.summary,
             "headers": headers,
-            "content": {media: {"schema": schema}},
-        }
+        } | ({"content": content} if content else {})
         if route.operation == "submitAnalysis":
             job_id = {"job_id": "$response.body#/job_id"}
             responses[str(status)]["links"] = {

@@ -81,22 +81,32 @@ class TextAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class NothingMore:
+    """The success that ends a stream: after a 204 browsers do not open it again (HTML standard, 9.2.2)."""
+
+
+@dataclass(frozen=True, slots=True)
 class EventStream:
-    """A success that goes on: server-sent events until the caller leaves. None is a sign of life."""
+    """A success that goes on: server-sent events until the caller leaves. None is a sign of life.
+
+    `leave` is called once the stream is over, even where it never began: what it listens with is given back.
+    """
 
     events: AsyncGenerator["ServerEvent | None", None]
+    leave: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """One server-sent event."""
+    """One server-sent event. Without data it only says how far the stream is, and is a sign of life."""
 
     id: str
     event: str
-    data: BaseModel
+    data: bytes | None
+    """JSON, so that one encoding serves all listeners."""
 
 
-Handler = Callable[[Call], Awaitable[Answer | TextAnswer | EventStream]]
+Handler = Callable[[Call], Awaitable[Answer | TextAnswer | EventStream | NothingMore]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +128,7 @@ class HeaderParameter:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation of the API. `answers` maps a status to the model of its body, or to a media type."""
+    """One operation of the API. `answers` maps a status to the model of its body, or to a media type; None: no body."""
 
     method: str
     path: str
@@ -126,7 +136,7 @@ class Route:
     tag: str
     summary: str
     handler: Handler
-    answers: Mapping[int, type[BaseModel] | str]
+    answers: Mapping[int, type[BaseModel] | str | None]
     rate: RateClass | None
     scope: Scope | None = None
     """None: anybody may ask."""

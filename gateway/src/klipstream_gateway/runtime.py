@@ -105,7 +105,15 @@ class Runtime:
         def upsert(obj: Object) -> None:
             seen(obj)
 
-        return Reflector(self.client, resource, self.settings.namespace, on_upsert=upsert, on_delete=gone, log=log)
+        def synced() -> None:
+            self.service.hub.listed(feed.version)
+
+        feed = Reflector(
+            self.client, resource, self.settings.namespace,
+            on_upsert=upsert, on_delete=gone, on_synced=synced, log=log,
+        )  # fmt: skip
+        self.service.hub.watches.append(lambda: feed.version)
+        return feed
 
 
 @contextlib.asynccontextmanager

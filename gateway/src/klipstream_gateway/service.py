@@ -10,6 +10,7 @@ from klipstream_gateway.forecast import Forecasts
 from klipstream_gateway.hub import Hub
 from klipstream_gateway.jobs import JobOperations
 from klipstream_gateway.logs import WorkerLogs
+from klipstream_gateway.places import Places
 from klipstream_gateway.queues import QueueOperations
 from klipstream_gateway.routes import Route
 from klipstream_gateway.settings import Settings
@@ -29,6 +30,7 @@ class Service:
     hub: Hub
     routes: tuple[Route, ...]
     views: Views
+    places: Places
 
 
 def make_service(
@@ -49,5 +51,6 @@ def make_service(
     jobs = JobOperations(cluster, cache, views, sealer, Rules.of(allowed_hosts=settings.allowed_callbacks), logs)
     queues = QueueOperations(cluster, cache, forecasts, client.now)
     meta = Meta(problems, public_problems or (lambda: ["the cluster is not being read"] if problems() else []))
-    streams = Streams(hub, cache, views, jobs, queues, settings.streams_at_most)
-    return Service(cache, hub, routes(jobs, queues, streams, meta, settings.anonymous_submit), views)
+    places = Places(settings.streams_at_most, settings.streams_per_address, settings.streams_per_key)
+    streams = Streams(hub, cache, views, jobs, queues, places)
+    return Service(cache, hub, routes(jobs, queues, streams, meta, settings.anonymous_submit), views, places)

@@ -41,6 +41,8 @@ class Settings:
     body_bytes: int
     request_seconds: float
     streams_at_most: int
+    streams_per_address: int
+    streams_per_key: int
     results_claim: str | None
     lease_name: str
     lease_namespace: str
@@ -80,6 +82,8 @@ class Settings:
             body_bytes=env.whole("BODY_BYTES", 65_536, 1024, 4_194_304),
             request_seconds=env.number("REQUEST_SECONDS", 30, 1, 300),
             streams_at_most=env.whole("STREAMS_AT_MOST", 2000, 1, 100_000),
+            streams_per_address=env.whole("STREAMS_PER_ADDRESS", 20, 1, 100_000),
+            streams_per_key=env.whole("STREAMS_PER_KEY", 200, 1, 100_000),
             results_claim=env.text("RESULTS_CLAIM") or None,
             lease_name=env.text("LEASE_NAME", "klipstream-operator"),
             lease_namespace=env.text("LEASE_NAMESPACE", home),

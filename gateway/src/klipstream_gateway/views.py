@@ -19,8 +19,9 @@ from klipstream_gateway.answers import (
     WhatIf,
 )
 from klipstream_gateway.cache import Cache
-from klipstream_gateway.forecast import Forecasts, Outlook
+from klipstream_gateway.forecast import Forecasts
 from klipstream_gateway.why import why_waiting
+from klipstream_queueing.outlook import Outlook
 
 TENANT_LABEL = f"{names.GROUP}/tenant"
 JOB_ID_LABEL = f"{names.GROUP}/job-id"
@@ -42,7 +43,7 @@ def estimate_view(outlook: Outlook | None) -> Estimate | None:
         start=_range(outlook.start_p50_seconds, outlook.start_p90_seconds),
         finish=_range(outlook.finish_p50_seconds, outlook.finish_p90_seconds),
         basis=outlook.basis,
-        samples=outlook.samples,
+        samples=outlook.runs,
     )
 
 

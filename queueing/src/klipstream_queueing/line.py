@@ -38,6 +38,10 @@ class Line:
         del self._ranks[bisect_left(self._ranks, rank)]
         return True
 
+    def rank(self, uid: str) -> Rank | None:
+        """The rank of a job; None for one that does not wait."""
+        return self._of.get(uid)
+
     def position(self, uid: str) -> int | None:
         """1 for the job that starts next; None for one that does not wait."""
         rank = self._of.get(uid)

@@ -180,6 +180,15 @@ def test_what_is_done_here_is_in_the_audit_log_as_if_it_came_through_the_api(sta
     ]  # fmt: skip
 
 
+def test_a_form_that_is_sent_twice_makes_one_job(stack, admin):
+    once = re.search(r'name="once" value="([A-Za-z0-9_-]+)"', admin.get("/dashboard/submit").text)
+    assert once is not None
+    sent = {"csrf": csrf_of(admin), "once": once[1], "video_url": "https://example.com/v.mp4", "queue": "paused"}
+    first, second = (admin.post("/dashboard/submit", data=sent) for _ in range(2))
+    assert first.status_code == second.status_code == 303, text_of(second)
+    assert first.headers["Location"] == second.headers["Location"]
+
+
 def test_what_workers_and_submitters_wrote_is_text_and_nothing_more(stack, admin):
     evil = "<script>alert(1)</script>'\""
     job_id = stack.submit(queue="paused", video_id=evil, reference=evil, params={"k": evil})

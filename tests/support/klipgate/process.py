@@ -13,7 +13,9 @@ from klipstream_gateway.keys import new_key
 from klipstream_gateway.routes import Scope
 
 READY_SECONDS = 90.0
-PLENTY = {f"KLIPSTREAM_RATE_{kind}": "1000000" for kind in ("STATUS", "SUBMIT", "CHANGE", "ADMIN")}
+PLENTY = {f"KLIPSTREAM_RATE_{kind}": "1000000" for kind in ("STATUS", "SUBMIT", "CHANGE", "ADMIN")} | {
+    f"KLIPSTREAM_STREAMS_PER_{caller}": "100000" for caller in ("ADDRESS", "KEY")
+}
 """For tests that are not about rate limits."""
 
 

@@ -28,6 +28,18 @@ def test_empty_fields_are_left_out_and_unknown_ones_are_not_passed_on():
     assert found.body == {"video_url": "https://x"}
 
 
+def test_a_form_that_is_sent_twice_is_one_submission():
+    form = {"video_url": "https://example.com/v", "once": "0123456789abcdef-_"}
+    found = asked("/dashboard/submit", form)
+    assert found is not None
+    assert found.headers == {"Idempotency-Key": "0123456789abcdef-_"}
+    assert found.body == {"video_url": "https://example.com/v"}
+    for once in ("", "short", "x" * 65, "0123456789abcdef\n0", "0123456789abcdefé"):
+        other = asked("/dashboard/submit", form | {"once": once})
+        assert other is not None
+        assert other.headers == {}, once
+
+
 def test_retry_delays_are_split_at_commas_and_blanks():
     found = asked("/dashboard/administration/config", {"queue": "q", "retry_delays_seconds": "30, 120;300 ,"})
     assert found is not None
@@ -44,12 +56,15 @@ def test_there_is_no_other_act(path):
 @pytest.mark.parametrize(
     "address",
     [None, "", "https://elsewhere.example", "//elsewhere.example", "/dashboard//elsewhere.example", "/dashboardx",
-     "/docs", "/dashboard/\nSet-Cookie: a=b", "/dashboard/<script>", "javascript:alert(1)"],
+     "/docs", "/dashboard/\nSet-Cookie: a=b", "/dashboard/<script>", "javascript:alert(1)",
+     "/dashboard/\\elsewhere.example", "/dashboard?q=\\", "/dashboard#x", "/dashboard?q=#x"],
 )  # fmt: skip
 def test_nobody_is_led_away_from_the_dashboard(address):
     assert local(address) == "/dashboard"
 
 
-@pytest.mark.parametrize("address", ["/dashboard", "/dashboard/jobs?status=failed&q=a%20b", "/dashboard/jobs/a-b_c.d"])
+@pytest.mark.parametrize(
+    "address", ["/dashboard", "/dashboard/jobs?status=failed&q=a%20b", "/dashboard/jobs/a-b_c.d", "/dashboard?q=a"]
+)
 def test_a_page_of_the_dashboard_is_gone_back_to(address):
     assert local(address) == address

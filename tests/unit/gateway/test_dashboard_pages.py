@@ -105,6 +105,15 @@ async def test_while_the_cluster_is_away_pages_show_what_was_known_and_say_so(de
     assert "video-a" in await desk.read("/jobs")
 
 
+async def test_each_form_for_a_submission_has_a_key_of_its_own(desk: Desk) -> None:
+    viewer = Viewer(Caller(ADMIN, "192.0.2.1", "r"), "token")
+    forms = []
+    for _ in range(2):
+        html = desk.rendering.page(await desk.pages.at("/dashboard/submit", viewer), viewer, "/dashboard/submit")
+        forms += re.findall(r'name="once" value="([A-Za-z0-9_-]{32})"', html)
+    assert len(set(forms)) == 2
+
+
 async def test_lines_can_be_narrowed_by_priority_and_words(desk: Desk) -> None:
     desk.queue(maxConcurrentJobs=0)
     desk.job("one", priority="HIGH")

@@ -61,3 +61,27 @@ def test_what_fits_into_no_cookie_is_refused():
     assert len(Sessions(None).make("t" * TOKEN_CHARACTERS)) < 3900
     with pytest.raises(TooLong):
         Sessions(None).make("t" * (TOKEN_CHARACTERS + 1))
+
+
+def test_the_key_is_read_anew_now_and_then_and_not_at_each_request(tmp_path):
+    moment = [0.0]
+    (tmp_path / "session-key").write_text("x" * 64)
+    sessions = Sessions(tmp_path, clock=lambda: moment[0])
+    cookie = sessions.make(TOKEN)
+    (tmp_path / "session-key").write_text("y" * 64)
+    moment[0] = 1.9
+    assert sessions.open(cookie) is not None
+    moment[0] = 2.0
+    assert sessions.open(cookie) is None
+
+
+def test_a_folder_that_cannot_be_read_for_a_moment_signs_nobody_out(tmp_path):
+    moment = [0.0]
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    (folder / "a.json").write_text("{}")
+    sessions = Sessions(folder, clock=lambda: moment[0])
+    cookie = sessions.make(TOKEN)
+    folder.rename(tmp_path / "away")
+    moment[0] = 2.0
+    assert sessions.open(cookie) is not None

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from klipstream_api import Priority
 from klipstream_gateway.cache import Cache
-from klipstream_gateway.forecast import Basis, Forecasts
+from klipstream_gateway.forecast import Forecasts
 from klipstream_queueing.estimate import estimate, start_seconds
 from klipstream_queueing.line import Line
 from klipstream_queueing.order import Rank
+from klipstream_queueing.outlook import Basis
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TEN_MINUTES = [{"type": "", "buckets": {"67": 20}}]  # 1.1 to the power of 67 is 593 seconds
@@ -69,7 +70,7 @@ def test_an_estimate_says_what_it_rests_on(run_times, basis, samples):
     cache, forecasts = make({}, {"runTimes": run_times}, 1)
     outlook = forecasts.of(cache.jobs["j0"])
     assert outlook is not None
-    assert (outlook.basis, outlook.samples) == (basis, samples)
+    assert (outlook.basis, outlook.runs) == (basis, samples)
 
 
 def test_another_priority_is_told_without_changing_anything():
@@ -81,6 +82,51 @@ def test_another_priority_is_told_without_changing_anything():
     assert now is not None
     assert (would.position, would.start_p50_seconds) == (1, 0.0)
     assert now.position == 5
+
+
+def put_job(cache: Cache, name: str, version: int, **spec: Any) -> None:
+    cache.put_job({
+        "metadata": {"name": name, "namespace": "n", "uid": name, "resourceVersion": str(version)},
+        "spec": {"videoUrl": "https://example.com/v"} | spec,
+    })  # fmt: skip
+
+
+def test_a_new_job_of_normal_priority_does_not_wait_for_those_of_low_priority():
+    cache, forecasts = make({"maxConcurrentJobs": 1}, {"runTimes": TEN_MINUTES}, 2)
+    for number in range(7):
+        put_job(cache, f"low{number}", 100 + number, priority="LOW")
+    wait = forecasts.next_wait_seconds(cache.queues["default"])
+    assert wait == pytest.approx(2 * 593, abs=2)
+
+
+def test_a_job_that_has_a_slot_already_is_ahead_of_nobody():
+    status = {"runTimes": TEN_MINUTES, "admitted": [{"uid": "j0", "attempt": 1, "name": "j0"}]}
+    cache, forecasts = make({"maxConcurrentJobs": 1}, status, 3)
+    found = [forecasts.of(cache.jobs[f"j{number}"]) for number in range(3)]
+    assert [each.position for each in found if each is not None] == [None, 1, 2]
+    starts = [round(each.start_p50_seconds or 0) for each in found if each is not None]
+    assert starts == [0, 593, 1187]
+    last = forecasts.of(cache.jobs["j2"], Priority.HIGH)
+    assert last is not None
+    assert last.position == 1
+    wait = forecasts.next_wait_seconds(cache.queues["default"])
+    assert wait == pytest.approx(3 * 593, abs=2)
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+def test_the_place_at_another_priority_leaves_out_those_that_have_a_slot(priority):
+    status = {"admitted": [{"uid": uid, "attempt": 1, "name": uid} for uid in ("j1", "low0", "high0")]}
+    cache, forecasts = make({"maxConcurrentJobs": 3}, status, 4)
+    for number in range(2):
+        put_job(cache, f"low{number}", 100 + number, priority="LOW")
+        put_job(cache, f"high{number}", 200 + number, priority="HIGH")
+    waiting = [rank for rank in cache.line("default").ranks if rank.uid not in ("j1", "low0", "high0")]
+    for rank in waiting:
+        would = Rank(-priority.value_number, rank.sequence, rank.uid)
+        expected = 1 + sum(other < would for other in waiting if other.uid != rank.uid)
+        found = forecasts.of(cache.jobs[rank.uid], priority)
+        assert found is not None
+        assert found.position == expected, (rank, priority)
 
 
 @given(

@@ -9,6 +9,7 @@ from klipstream_api import Priority
 from klipstream_gateway.answers import Acts, JobState, JobStatusView, QueueConfigView, Submitted
 from klipstream_gateway.dashboard import words
 from klipstream_gateway.dashboard.pages import HOME
+from klipstream_gateway.jobs import IDEMPOTENCY_KEY
 
 SUBMISSION = ("video_url", "video_id", "priority", "queue", "type", "reference")
 LIMITS = ("max_concurrent_jobs", "max_queue_size", "timeout_seconds", "max_retries")
@@ -21,6 +22,8 @@ QUEUE_ACTS = {
     "reconcile": "reconcileQueue",
     "restart": "restartOperator",
 }
+ONCE = re.compile(r"[A-Za-z0-9_-]{16,64}")
+"""The field `once` of a form: sent twice, by a second click or after a lost answer, it makes one job."""
 JOB_ACTS = {"cancel": "cancelJob", "retry": "retryJob", "priority": "setJobPriority"}
 
 
@@ -33,6 +36,7 @@ class Asked:
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def asked(path: str, form: Mapping[str, str]) -> Asked | None:
@@ -53,7 +57,9 @@ def asked(path: str, form: Mapping[str, str]) -> Asked | None:
     if (match := re.fullmatch(rf"{administration}/([a-z-]+)", path)) and match[1] in QUEUE_ACTS:
         return Asked(QUEUE_ACTS[match[1]], administration, query=queue)
     if path == f"{HOME}/submit":
-        return Asked("submitAnalysis", path, body={name: given[name] for name in SUBMISSION if name in given})
+        headers = {IDEMPOTENCY_KEY: given["once"]} if ONCE.fullmatch(given.get("once", "")) else {}
+        body = {name: given[name] for name in SUBMISSION if name in given}
+        return Asked("submitAnalysis", path, body=body, headers=headers)
     return None
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -56,6 +56,7 @@ class Operations:
         caller: Caller,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
         **path: str,
     ) -> Any:
         """What a change answers. It is counted and audited as if it had come through the REST API."""
@@ -66,7 +67,7 @@ class Operations:
         status, code = 500, None
         try:
             await self.rates.count(route.rate, caller.counted_as)
-            call = self._validated(route, caller, path, query, body)
+            call = replace(self._validated(route, caller, path, query, body), headers=headers or {})
             answer = await self._handled(route, call)
             status = next(iter(route.answers))
             return answer

@@ -2,6 +2,7 @@
 
 import heapq
 import re
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -249,7 +250,8 @@ class Pages:
         """A form for one video."""
         if not self.anonymous_submit:
             _needs(viewer, Scope.SUBMIT)
-        context = {"queues": sorted(self.cache.queues), "highest_first": tuple(Priority)}
+        once = secrets.token_urlsafe(24)
+        context = {"queues": sorted(self.cache.queues), "highest_first": tuple(Priority), "once": once}
         return Page("submit", "Submit a video", context, live=False)
 
     async def sign_in(self, _: Viewer, query: Query) -> Page:
@@ -325,9 +327,17 @@ def _needs(viewer: Viewer, scope: Scope) -> None:
 
 def local(address: str | None) -> str:
     """A page of this dashboard to go to; the overview for anything else, so that nobody is led away."""
-    if address is None or re.fullmatch(rf"{HOME}(/[A-Za-z0-9._/?=&%+-]*)?", address) is None or "//" in address:
-        return HOME
-    return address
+    return address if address is not None and is_local(address) else HOME
+
+
+def is_local(address: str) -> bool:
+    """Whether an address is one of this dashboard, as browsers write them: a path and a query of what RFC 3986 leaves
+    unescaped there. A browser takes a backslash for a slash, so there is none; `//` is one of a query at most."""
+    path, _, query = address.partition("?")
+    is_query = re.fullmatch(r"[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*", query) is not None
+    return (
+        is_query and "//" not in path and re.fullmatch(rf"{HOME}(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?", path) is not None
+    )
 
 
 def _mentions(job: AnalysisJob, wanted: str) -> bool:

@@ -59,9 +59,9 @@ class Rendering:
         """The part that is sent again when something changes."""
         return self._render(f"{page.template}_view.html", page, viewer, address)
 
-    def notice(self, text: str, refused: Refused | None = None) -> str:
+    def notice(self, text: str, refused: Refused | None = None, failed: bool = False) -> str:
         """What came of an act, to be put into a page."""
-        return self._environment.get_template("notice.html").render(text=text, refused=refused)
+        return self._environment.get_template("notice.html").render(text=text, refused=refused, failed=failed)
 
     def log(self, text: str, refused: Refused | None = None) -> str:
         """What a worker wrote, or why that cannot be shown."""

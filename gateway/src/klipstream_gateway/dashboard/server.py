@@ -16,7 +16,8 @@ from klipstream_gateway.cluster import refusal
 from klipstream_gateway.dashboard import acts
 from klipstream_gateway.dashboard.assets import assets
 from klipstream_gateway.dashboard.operations import Caller, Operations
-from klipstream_gateway.dashboard.pages import HOME, Page, Pages, Viewer, local
+from klipstream_gateway.dashboard.pace import MOST_SECONDS, Busy, pause_seconds
+from klipstream_gateway.dashboard.pages import HOME, Page, Pages, Viewer, is_local, local
 from klipstream_gateway.dashboard.rendering import Rendering, done_page, problem_page
 from klipstream_gateway.dashboard.sessions import (
     COOKIE,
@@ -29,6 +30,7 @@ from klipstream_gateway.dashboard.sessions import (
 from klipstream_gateway.http import SECURITY_HEADERS, Front, client_address
 from klipstream_gateway.problems import Problem, Refused
 from klipstream_gateway.routes import ANONYMOUS, RateClass
+from klipstream_gateway.sending import deliver
 from klipstream_gateway.service import Service
 from klipstream_kube import ApiError, Unreachable
 
@@ -42,10 +44,9 @@ HEADERS = SECURITY_HEADERS | {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-LEAST_SECONDS, MOST_SECONDS = 1.0, 5.0
-"""A live part is rendered at most once a second, and at least that often, since times go on."""
-SHARE_OF_CPU = 0.25
-"""What rendering for all viewers together may take: with many of them each is sent updates more rarely."""
+
+CALLER_LEFT = 499
+"""Counted for a caller who left before the answer, as proxies do."""
 
 
 @dataclass(slots=True)
@@ -75,7 +76,7 @@ class Dashboard:
         if request.headers.get("HX-Target") == "view":
             return _html(self.rendering.live(page, viewer, address))
         response = _html(self.rendering.page(page, viewer, address))
-        if not viewer.signed_in and _cookie(request):
+        if not viewer.signed_in and self._cookie(request):
             _forget(response)
         return response
 
@@ -91,7 +92,7 @@ class Dashboard:
         if asked is None:
             raise Refused(Problem.NOT_FOUND, "There is no such act.")
         answer = await self.pages.operations.act(
-            asked.operation, viewer.caller, asked.query, asked.body, **asked.path
+            asked.operation, viewer.caller, asked.query, asked.body, asked.headers, **asked.path
         )  # fmt: skip
         text, elsewhere = acts.outcome(asked.operation, answer)
         if _by_htmx(request):
@@ -123,9 +124,9 @@ class Dashboard:
         _same_origin(request)
         address = self._address(request)
         await self.front.rates.believes(address)
-        form = await request.post()
-        token = str(form.get("credential", "")).strip()
-        goal = local(str(form.get("next", HOME)))
+        form = await self._fields(request)
+        token = form.get("credential", "").strip()
+        goal = local(form.get("next"))
         try:
             cookie = self.sessions.make(token)
             principal = await self.front.access.principal(f"Bearer {token}")
@@ -165,10 +166,12 @@ class Dashboard:
         viewer = await self._viewer(request)
         await self._count(viewer)
         hub = self.service.hub
-        if hub.count >= self.front.settings.streams_at_most:
-            raise Refused(Problem.UNAVAILABLE, "Too many streams are open at this replica.", {"Retry-After": "5"})
-        address = local(request.query.get("page"))
+        address = request.query.get("page", HOME)
+        if not is_local(address):
+            # With another page in its place the reader would see this one turn into that.
+            raise Refused(Problem.NOT_FOUND, "There is no such page.")
         page = await self.pages.at(address, viewer)
+        give_back = self.service.places.take(viewer.principal, viewer.caller.address)
         listener = hub.everything(None) if page.uid is None else hub.job(page.uid)
         response = web.StreamResponse(
             headers=HEADERS | {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
@@ -178,16 +181,16 @@ class Dashboard:
         try:
             await response.prepare(request)
             while True:
-                began = time.monotonic()
                 now = await self._viewer(request)
                 if now.principal != viewer.principal:
-                    await response.write(_event("ended", ""))
+                    await deliver(request, response.write(_event("ended", "")))
                     return response
-                html = await self._live_part(address, now)
-                taken = time.monotonic() - began
-                await response.write(_event("beat", "") if html == shown else _event("view", html))
+                part = Busy(self._live_part(address, now))
+                html = await part
+                event = _event("beat", "") if html == shown else _event("view", html)
+                await deliver(request, response.write(event))
                 shown = html
-                await asyncio.sleep(max(LEAST_SECONDS, taken * self.watching / SHARE_OF_CPU))
+                await asyncio.sleep(pause_seconds(part.seconds, self.watching))
                 await listener.next(MOST_SECONDS)
                 listener.waiting.clear()
         except (ClientConnectionResetError, ConnectionResetError):
@@ -199,6 +202,7 @@ class Dashboard:
         finally:
             self.watching -= 1
             hub.leave(listener, page.uid)
+            give_back()
 
     async def _live_part(self, address: str, viewer: Viewer) -> str:
         try:
@@ -238,8 +242,6 @@ class Dashboard:
                     response = await handler(request)
                 except (ApiError, Unreachable) as error:
                     raise refusal(error) from error
-                except web.HTTPRequestEntityTooLarge:
-                    raise Refused(Problem.TOO_LARGE, "The form is too large.") from None
                 status = response.status
                 return response
             except Refused as refused:
@@ -249,10 +251,23 @@ class Dashboard:
                 status = other.status
                 other.headers.update({name: each for name, each in HEADERS.items() if name not in other.headers})
                 raise
+            except asyncio.CancelledError:
+                status = CALLER_LEFT
+                raise
+            except Exception:
+                status = 500
+                return self._failed(request)
             finally:
                 self.front.metrics.answered(f"dashboard-{handler.__name__}", status, time.monotonic() - started)
 
         return answer
+
+    def _failed(self, request: web.Request) -> web.Response:
+        """What is said of an error of ours: what went wrong in here is for the log."""
+        request_id = uuid.uuid4().hex
+        log.exception("Request %s: %s %s failed", request_id, request.method, request.path)
+        text = f"The gateway failed, and its log has more: look for {request_id}."
+        return _html(self.rendering.notice(text, failed=True) if _by_htmx(request) else text, status=500)
 
     async def _refused(self, request: web.Request, refused: Refused) -> web.Response:
         headers = dict(refused.headers)
@@ -279,7 +294,11 @@ class Dashboard:
         return Viewer(Caller(principal, caller.address, caller.request_id), session.csrf)
 
     def _session(self, request: web.Request) -> Session | None:
-        return self.sessions.open(_cookie(request))
+        return self.sessions.open(self._cookie(request))
+
+    def _cookie(self, request: web.Request) -> str | None:
+        """Over https only the cookie that is bound to this host: any other could be another host's of the domain."""
+        return request.cookies.get(SECURE_COOKIE if self._is_secure(request) else COOKIE)
 
     def _caller(self, request: web.Request) -> Caller:
         return Caller(ANONYMOUS, self._address(request), uuid.uuid4().hex)
@@ -297,10 +316,27 @@ class Dashboard:
     async def _form(self, request: web.Request, viewer: Viewer) -> dict[str, str]:
         """The fields of a form that came from a page of ours. Raises Refused."""
         _same_origin(request)
-        form = {name: str(value) for name, value in (await request.post()).items()}
+        form = await self._fields(request)
         if viewer.signed_in and not compare_digest(form.get("csrf", "").encode(), viewer.csrf.encode()):
             raise Refused(Problem.FORBIDDEN, "The page is out of date: reload it, and try again.")
         return form
+
+    async def _fields(self, request: web.Request) -> dict[str, str]:
+        """The fields of a form. Raises Refused where it is none, or does not arrive."""
+        seconds = self.front.settings.request_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                form = await request.post()
+        except TimeoutError:
+            raise Refused(Problem.BAD_REQUEST, f"The form did not arrive within {seconds:g} s.") from None
+        except web.HTTPRequestEntityTooLarge:
+            raise Refused(Problem.TOO_LARGE, "The form is too large.") from None
+        except (web.RequestPayloadError, ConnectionResetError):
+            raise Refused(Problem.BAD_REQUEST, "The form did not arrive whole.") from None
+        except (LookupError, ValueError, AssertionError):
+            # A charset that is not known, bytes that are none of it, parts without a boundary: aiohttp raises as it is.
+            raise Refused(Problem.BAD_REQUEST, "The form cannot be read.") from None
+        return {name: str(value) for name, value in form.items()}
 
 
 def _same_origin(request: web.Request) -> None:
@@ -310,10 +346,6 @@ def _same_origin(request: web.Request) -> None:
     ours = site == "same-origin" if site is not None else origin is not None and urlsplit(origin).netloc == request.host
     if not ours:
         raise Refused(Problem.FORBIDDEN, "The form did not come from a page of this dashboard.")
-
-
-def _cookie(request: web.Request) -> str | None:
-    return request.cookies.get(SECURE_COOKIE) or request.cookies.get(COOKIE)
 
 
 def _forget(response: web.StreamResponse) -> None:

@@ -7,6 +7,7 @@ so a key that is revoked, or a token that runs out, ends the session at once, at
 import hashlib
 import hmac
 import json
+import logging
 import secrets
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -17,6 +18,9 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from klipstream_gateway.keys import RELOAD_SECONDS
+
+log = logging.getLogger(__name__)
 SESSION_SECONDS = 8 * 3600
 COOKIE, SECURE_COOKIE = "klipstream-session", "__Host-klipstream-session"
 TOKEN_CHARACTERS = 2600
@@ -49,7 +53,10 @@ class Sessions:
 
     folder: Path | None
     now: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic
     _own: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    _material: bytes | None = None
+    _looked_at: float = float("-inf")
 
     def make(self, token: str) -> str:
         """The cookie of a bearer token. Raises TooLong."""
@@ -75,17 +82,21 @@ class Sessions:
         return Session(f"Bearer {content['token']}", csrf)
 
     def _key(self) -> bytes:
-        material = self._own if self.folder is None else _material(self.folder) or self._own
-        return hashlib.sha256(_PURPOSE + material).digest()
+        """Read anew after as long as the API keys are, since every request and every live part needs it."""
+        if self.folder is not None and self.clock() - self._looked_at >= RELOAD_SECONDS:
+            self._looked_at = self.clock()
+            try:
+                self._material = _material(self.folder) or self._own
+            except OSError as error:
+                # A mounted Secret is swapped while it is read: what is known stays until the next look.
+                log.warning("The session key in %s cannot be read now: %s", self.folder, error)
+        return hashlib.sha256(_PURPOSE + (self._material or self._own)).digest()
 
 
 def _material(folder: Path) -> bytes | None:
+    """Raises OSError."""
     try:
         return (folder / KEY_FILE).read_bytes()[:KEY_FILE_BYTES] or None
-    except OSError:
-        pass
-    try:
+    except FileNotFoundError:
         files = sorted(path for path in folder.iterdir() if path.suffix == ".json")
         return b"\0".join(path.read_bytes()[:KEY_FILE_BYTES] for path in files) or None
-    except OSError:
-        return None

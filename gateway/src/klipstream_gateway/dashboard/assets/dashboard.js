@@ -100,7 +100,7 @@ function say(text) {
   box.append(words);
   notice.append(box);
 }
-document.addEventListener("htmx:sendError", () => say("The gateway does not answer. Nothing was changed; try again."));
+document.addEventListener("htmx:sendError", () => say("The gateway does not answer. Look whether it was done before you try again."));
 document.addEventListener("htmx:timeout", () => say("The gateway took too long. See whether it was done before you try again."));
 notice.addEventListener("click", (event) => event.target.closest("[data-dismiss]") && notice.replaceChildren());
 document.addEventListener("keydown", (event) => event.key === "Escape" && !sure.open && notice.replaceChildren());
