@@ -16,6 +16,8 @@ from klipstream_cli.waiting import has_ended
 
 Job = dict[str, Any]
 POLL_SECONDS = 1.0
+FOLLOW_TRIES = 5
+"""So often a log is asked for that says nothing new."""
 
 
 def pod_of(session: Session, job: Job, attempt: int) -> dict[str, Any] | None:
@@ -32,6 +34,13 @@ def has_begun(pod: dict[str, Any]) -> bool:
         state.get("name") == WORKER_CONTAINER and {"running", "terminated"} & set(state.get("state") or {})
         for state in states
     )
+
+
+def has_stopped(pod: dict[str, Any] | None) -> bool:
+    """Whether the worker's container writes no more."""
+    states = [] if pod is None else pod.get("status", {}).get("containerStatuses") or []
+    running = any(state.get("name") == WORKER_CONTAINER and "running" in (state.get("state") or {}) for state in states)
+    return not running
 
 
 def pod_log(session: Session, pod: dict[str, Any], *, follow: bool, tail: int | None) -> Iterator[bytes]:
@@ -143,13 +152,17 @@ def follow_job(
 
 
 def _followed(session: Session, job: Job, attempt: int, tail: int | None) -> bool:
-    """Follow one attempt to the end of its container, over broken connections."""
-    written = 0
-    for left in (4, 3, 2, 1, 0):
+    """Follow one attempt to the end of its container, over broken connections; whether there was a log.
+
+    A node that goes away may end a log as if it were complete, so the container is asked as well.
+    """
+    written, tries = 0, FOLLOW_TRIES
+    while True:
         pod = pod_of(session, job, attempt)
         if pod is None or not has_begun(pod):
             return show_attempt(session, job, attempt, follow=False, tail=tail) if not written else True
-        skip = written
+        skip, before = written, written
+        broken: Unreachable | None = None
         try:
             for chunk in pod_log(session, pod, follow=True, tail=tail):
                 fresh = chunk[skip:] if skip < len(chunk) else b""
@@ -157,17 +170,21 @@ def _followed(session: Session, job: Job, attempt: int, tail: int | None) -> boo
                 write(fresh)
                 written += len(fresh)
         except Unreachable as problem:
-            if not left:
-                raise
-            if tail is not None:  # what tail lines are is another thing now
-                tail, written = 0, 0
-            note(f"The log broke off ({problem.message}); taking it up again.")
-            time.sleep(POLL_SECONDS)
-            continue
+            broken = problem
         except NotFound:
             return show_attempt(session, job, attempt, follow=False, tail=tail) if not written else True
-        return True
-    return True
+        if broken is None and has_stopped(pod_of(session, job, attempt)):
+            return True
+        tries = FOLLOW_TRIES if written > before else tries - 1
+        if not tries:
+            if broken is not None:
+                raise broken
+            return True
+        if broken is not None:
+            note(f"The log broke off ({broken.message}); taking it up again.")
+            if tail is not None:  # what tail lines are is another thing now
+                tail, written = 0, 0
+        time.sleep(POLL_SECONDS)
 
 
 def _after(session: Session, name: str, job: Job, attempt: int, deadline: float) -> Job:

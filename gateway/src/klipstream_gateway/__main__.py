@@ -26,7 +26,7 @@ def _options() -> argparse.Namespace:
     key = commands.add_parser("key", help="make an API key: it is shown once, and its hash goes into a Secret")
     key.add_argument("--name", required=True, help="whose key it is; stands in the audit log")
     key.add_argument("--scope", action="append", required=True, choices=[each.value for each in Scope])
-    key.add_argument("--tenant", help="limits the key to this tenant's jobs")
+    key.add_argument("--tenant", help="limits the key to this tenant's jobs; not with admin")
     key.add_argument("--days", type=int, help="days until it expires; never where absent")
     key.add_argument("--secret", default="klipstream-api-keys", help="the Secret that the gateway reads keys from")
     return parser.parse_args()
@@ -40,7 +40,8 @@ def make_key(asked: argparse.Namespace) -> int:
         key, stored = new_key(asked.name, tuple(Scope(each) for each in asked.scope), asked.tenant, expires, now)
     except ValidationError as error:
         first = error.errors()[0]
-        print(f"klipstream-gateway key: {'.'.join(map(str, first['loc']))}: {first['msg']}", file=sys.stderr)
+        where = ".".join(map(str, first["loc"])) or "key"
+        print(f"klipstream-gateway key: {where}: {first['msg']}", file=sys.stderr)
         return 2
     entry = stored.model_dump_json(exclude_none=True)
     print(json.dumps({"stringData": {f"{stored.id}.json": entry}}))

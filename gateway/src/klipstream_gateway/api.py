@@ -51,15 +51,18 @@ class Meta:
     """Handlers of the routes about the gateway itself."""
 
     problems: Callable[[], list[str]]
-    """What keeps it from being ready."""
+    """What keeps it from being ready; may name addresses and accounts of the cluster."""
+    public_problems: Callable[[], list[str]]
+    """The same for everybody."""
 
     async def live(self, _: Call) -> Answer:
         """Whether the process works at all."""
         return Answer(Health(status="ok", problems=()))
 
-    async def ready(self, _: Call) -> Answer:
-        """Whether the gateway knows the cluster's state, and so can answer."""
-        found = self.problems()
+    async def ready(self, call: Call) -> Answer:
+        """Whether the gateway knows the cluster's state, and so can answer. Administrators are told the reason as the
+        log has it."""
+        found = self.problems() if call.principal.may(Scope.ADMIN) else self.public_problems()
         if found:
             raise Refused(Problem.NOT_READY, "; ".join(found), {"Retry-After": "1"})
         return Answer(Health(status="ok", problems=()))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,11 @@ ANALYSIS_QUEUES = Resource(names.GROUP, names.VERSION, "analysisqueues", "Analys
 RETRY_AFTER = {"Retry-After": "1"}
 LEASE_SECONDS = 10.0
 LIVE_LOOKUPS_AT_ONCE = 4
+_POLICY = re.compile(
+    r"ValidatingAdmissionPolicy '[^']*' with binding '[^']*' denied request:"
+    r" the queue (?P<queue>\S+) is (?P<how>draining|full)\b"
+)
+"""What charts/klipstream/templates/admission-policy.yaml says, as the API server puts it."""
 
 
 def refusal(error: ApiError | Unreachable) -> Refused:
@@ -50,10 +56,12 @@ def refusal(error: ApiError | Unreachable) -> Refused:
         return Refused(Problem.CONFLICT, "It was changed at the same time.")
     if isinstance(error, NotFound):
         return Refused(Problem.NOT_FOUND, "It was removed at the same time.")
-    if isinstance(error, Forbidden) and "ValidatingAdmissionPolicy" in error.message:
-        draining = "draining" in error.message
+    if isinstance(error, Forbidden) and (refused := _POLICY.search(error.message)) is not None:
+        # The chart's policy, and no other one: only its words tell a queue from its name.
+        draining = refused["how"] == "draining"
         kind = Problem.QUEUE_DRAINING if draining else Problem.QUEUE_FULL
-        return Refused(kind, "The queue is draining." if draining else "The queue is full.", {"Retry-After": "30"})
+        why = "is draining" if draining else "is full"
+        return Refused(kind, f"The queue {refused['queue']} {why}.", {"Retry-After": "30"})
     log.error("The API server refuses the gateway: %s", error)
     return Refused(Problem.UNAVAILABLE, "The gateway may not do this in the cluster; its log says why.", RETRY_AFTER)
 
@@ -92,14 +100,24 @@ class Cluster:
         body = {"metadata": metadata, "spec": spec}
         return self._job(await self.client.patch(ANALYSIS_JOBS, job.metadata.name, self.namespace, body))
 
-    async def change_queue(self, queue: AnalysisQueue, body: dict[str, Any]) -> AnalysisQueue:
-        """Patch the spec or the annotations of that very queue."""
+    async def change_queue(self, queue: AnalysisQueue, body: dict[str, Any], guarded: bool = False) -> AnalysisQueue:
+        """Patch the spec or the annotations of that very queue; `guarded`: only if nobody changed it since."""
         metadata = body.get("metadata", {}) | {"uid": queue.metadata.uid}
+        if guarded:
+            metadata["resourceVersion"] = queue.metadata.resource_version
         answer = await self.client.patch(
             ANALYSIS_QUEUES, queue.metadata.name, self.namespace, body | {"metadata": metadata}
         )
         taken = self.cache.put_queue(answer)
         return taken if taken is not None else AnalysisQueue.from_wire(answer)
+
+    async def read_queue(self, name: str) -> AnalysisQueue | None:
+        """Read one live; by a list, since the role needs no other right then."""
+        items, _ = await self.client.list(ANALYSIS_QUEUES, self.namespace, field_selector=f"metadata.name={name}")
+        if not items:
+            return None
+        taken = self.cache.put_queue(items[0])
+        return taken if taken is not None else AnalysisQueue.from_wire(items[0])
 
     async def pods_of(self, job: AnalysisJob, attempt: int) -> list[str]:
         """Names of the pods of an attempt."""

@@ -15,7 +15,7 @@ from aiohttp import ClientConnectionResetError, web
 from pydantic import BaseModel, ValidationError
 
 from klipstream_gateway import audit
-from klipstream_gateway.access import Access
+from klipstream_gateway.access import Access, is_bearer
 from klipstream_gateway.cluster import refusal
 from klipstream_gateway.metrics import Metrics
 from klipstream_gateway.problems import MEDIA_TYPE, FieldError, Problem, Refused
@@ -44,6 +44,8 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+EXPOSED = "Idempotency-Replayed, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+"""What pages of other origins may read of an answer's head."""
 CREDENTIALS_SECONDS = 15.0
 """A stream looks at its caller's credentials at each sign of life, and at least that often."""
 _NAMES = re.compile(r"^[a-zA-Z_]+$")
@@ -60,9 +62,8 @@ class Front:
 
     def application(self, routes: Sequence[Route]) -> web.Application:
         """The aiohttp application of some routes."""
-        app = web.Application(
-            client_max_size=self.settings.body_bytes, middlewares=[self._cross_origin, self._unrouted]
-        )
+        app = web.Application(client_max_size=self.settings.body_bytes, middlewares=[self._preflight, self._unrouted])
+        app.on_response_prepare.append(self._allow_origin)
         for route in routes:
             app.router.add_route(route.method, route.path, self._serving(route))
         return app
@@ -85,7 +86,7 @@ class Front:
         try:
             try:
                 async with asyncio.timeout(self.settings.request_seconds):
-                    principal = await self._who(request, call.address)
+                    principal = await self._who(route, request, call.address)
                     call = Call(principal, call.request_id, call.address, call.path, None, None, {})
                     if route.rate is not None:
                         caller = call.address if principal is ANONYMOUS else principal.name
@@ -137,20 +138,25 @@ class Front:
         except (ApiError, Unreachable):
             return True
 
-    async def _who(self, request: web.Request, address: str) -> Principal:
+    async def _who(self, route: Route, request: web.Request, address: str) -> Principal:
+        """What is valid is never refused because of what others sent from the same address: only a token that would
+        have to be reviewed by the API server, and never was before, waits for these to become fewer."""
         sent = request.headers.get("Authorization")
-        if sent is None:
+        if sent is None or (route.scope is None and not is_bearer(sent)):
             return ANONYMOUS
-        await self.rates.believes(address)
-        principal = await self.access.principal(sent)
-        if principal is None:
+        if (known := self.access.known(sent)) is not None:
+            return known
+        if is_bearer(sent):
+            if not self.access.familiar(sent):
+                await self.rates.believes(address)
+            if (principal := await self.access.principal(sent)) is not None:
+                return principal
             await self.rates.wrong_credentials(address)
-            raise Refused(
-                Problem.UNAUTHENTICATED,
-                "The credentials are not valid: unknown, expired, or not `Bearer KEY`.",
-                {"WWW-Authenticate": 'Bearer realm="klipstream", error="invalid_token"'},
-            )
-        return principal
+        raise Refused(
+            Problem.UNAUTHENTICATED,
+            "The credentials are not valid: unknown, expired, or not `Bearer KEY`.",
+            {"WWW-Authenticate": 'Bearer realm="klipstream", error="invalid_token"'},
+        )
 
     async def _validated(self, route: Route, request: web.Request, call: Call) -> Call:
         for name, value in call.path.items():
@@ -191,27 +197,30 @@ class Front:
         return _problem_response(refused, request_id, {"X-Request-Id": request_id})
 
     @web.middleware
-    async def _cross_origin(
+    async def _preflight(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """CORS for the origins that the settings name; none is the default."""
+        """Preflights of CORS, for the origins that the settings name; none is the default."""
         origin = request.headers.get("Origin")
         allowed = origin is not None and origin in self.settings.allowed_origins
         if allowed and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             headers = {
-                "Access-Control-Allow-Origin": origin or "",
                 "Access-Control-Allow-Methods": "GET, POST, PUT",
                 "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID",
                 "Access-Control-Max-Age": "600",
-                "Vary": "Origin",
             }
             return web.Response(status=204, headers=headers)
-        response = await handler(request)
-        if allowed and not response.prepared:
-            response.headers["Access-Control-Allow-Origin"] = origin or ""
-            response.headers["Access-Control-Expose-Headers"] = "RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
-            response.headers["Vary"] = "Origin"
-        return response
+        return await handler(request)
+
+    async def _allow_origin(self, request: web.Request, response: web.StreamResponse) -> None:
+        """CORS on any answer, just before its head is sent: that of an event stream is sent by its handler."""
+        if not self.settings.allowed_origins:
+            return
+        response.headers["Vary"] = ", ".join([*filter(None, [response.headers.get("Vary")]), "Origin"])
+        origin = request.headers.get("Origin")
+        if origin is not None and origin in self.settings.allowed_origins:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = EXPOSED
 
 
 def client_address(request: web.Request, trusted: Sequence[Network]) -> str:

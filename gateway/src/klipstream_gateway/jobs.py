@@ -4,6 +4,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from klipstream_api import FINISHED_PHASES, AnalysisJob, Phase, QueueMode, guide_status
 from klipstream_gateway import submission as submissions
@@ -17,7 +18,7 @@ from klipstream_gateway.requests import Batch, DeadLetterQuery, JobQuery, LogQue
 from klipstream_gateway.routes import Answer, Call, Principal, TextAnswer
 from klipstream_gateway.submission import Sealer
 from klipstream_gateway.views import PAYLOAD_ANNOTATION, REFERENCE_ANNOTATION, Views, tenant_of
-from klipstream_kube import AlreadyExists, ApiError, Conflict, NotFound, Unreachable
+from klipstream_kube import AlreadyExists, ApiError, Conflict, Forbidden, NotFound, Unreachable
 from klipstream_netguard import Rules
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -36,14 +37,15 @@ class JobOperations:
     rules: Rules
     worker_logs: WorkerLogs
     _on_their_way: Counter[str] = field(default_factory=Counter)
-    """Submissions that are being written, by the queue they name."""
+    """Submissions that are being written, by the queue that they will be routed to."""
 
     # --- submitting ------------------------------------------------------------------------------------------
 
     async def submit(self, call: Call) -> Answer:
         """Take a video into the queue. The answer comes once the job is stored in the cluster, with its position and
         when it will start. With an `Idempotency-Key` the same submission can be sent again without a second job: the
-        first one is answered, for as long as it is kept."""
+        first one is answered, for as long as it is kept. Where the queue had no place left for it after all, it is
+        refused each time: send it with a new key then."""
         job, repeated = await self._submit(call, call.body, call.headers.get(IDEMPOTENCY_KEY))
         answer = self.views.submitted(job)
         headers = {"Location": answer.links.self}
@@ -70,21 +72,25 @@ class JobOperations:
         return BatchItem(job=self.views.submitted(job), problem=None)
 
     async def _submit(self, call: Call, sent: Submission, key: str | None) -> tuple[AnalysisJob, bool]:
-        """The job, and whether it was there already."""
+        """The job, and whether it was there already. Raises Refused."""
         submissions.check(sent, self.rules)
         job_id = submissions.new_job_id()
         name = submissions.object_name(call.principal, call.address, key, job_id)
-        queue = sent.queue or ""
         try:
             waiting = waiting_by_queue(self.cache)
             waiting.update({each: waiting[each] + count for each, count in self._on_their_way.items()})
-            submissions.admit(sent, self.cache.queues, waiting)
+            queue = submissions.admit(sent, self.cache.queues, waiting)
         except Refused:
             # A repetition is answered as before, whatever the queue is like by now.
             if key is not None and (known := await self._repeated(name, sent)) is not None:
-                return known, True
+                return submissions.taken(known), True
             raise
         body = submissions.manifest(sent, call.principal, name, job_id, self.sealer)
+        job, repeated = await self._stored(name, body, sent, queue)
+        return submissions.taken(job), repeated and key is not None
+
+    async def _stored(self, name: str, body: dict[str, Any], sent: Submission, queue: str) -> tuple[AnalysisJob, bool]:
+        """Create the job; with it, whether it was there already. Meanwhile it counts as waiting in its queue."""
         self._on_their_way[queue] += 1
         try:
             return await self.cluster.create_job(body), False
@@ -92,12 +98,19 @@ class JobOperations:
             known = await self._repeated(name, sent)
             if known is None:
                 raise Refused(Problem.CONFLICT, "The first submission was removed at this moment.") from None
-            return known, key is not None
+            return known, True
+        except Forbidden:
+            # After a lost answer the second send meets the admission policy before the name that is taken: the queue
+            # may be full by this very job.
+            known = await self._repeated(name, sent)
+            if known is None:
+                raise
+            return known, True
         finally:
             self._on_their_way[queue] -= 1
 
     async def _repeated(self, name: str, sent: Submission) -> AnalysisJob | None:
-        """The job of an Idempotency-Key that was used before. Raises Refused where it was for something else."""
+        """The job of a name that is taken. Raises Refused where it is that of another submission."""
         try:
             job = await self.cluster.read_job(name)
         except NotFound:

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from klipstream_gateway.routes import Principal, Scope
 
@@ -41,6 +41,13 @@ class StoredKey(BaseModel):
     tenant: Tenant | None = None
     expires: AwareDatetime | None = None
     created: AwareDatetime
+
+    @model_validator(mode="after")
+    def _administrators_have_no_tenant(self) -> Self:
+        """Queues are everybody's: who pauses, clears or configures one acts on all tenants, and sees them."""
+        if self.tenant is not None and Scope.ADMIN in self.scopes:
+            raise ValueError("a key of a tenant cannot have the scope admin: queues are shared by all tenants")
+        return self
 
 
 def is_api_key(token: str) -> bool:

@@ -33,6 +33,7 @@ from klipstream_gateway.problems import Problem, Refused
 from klipstream_gateway.requests import QueueConfig
 from klipstream_gateway.routes import Answer, Call
 from klipstream_gateway.views import queue_message
+from klipstream_kube import Conflict
 
 STATES = {
     QueueMode.RUNNING: QueueState.RUNNING,
@@ -46,6 +47,10 @@ ANNOTATIONS = {
     OperationName.RESTART: names.RESTART_ANNOTATION,
     OperationName.REPLAY: names.REPLAY_ANNOTATION,
 }
+NAME_THEIR_SUBJECT = (OperationName.CLEAR, OperationName.REPLAY)
+"""Operations whose requests are not all the same: the first word says what they are about."""
+REQUEST_CHARACTERS = 256
+CONFLICTS_AT_MOST = 8
 ACKNOWLEDGED_WITHIN_SECONDS = 3.0
 POLL_SECONDS = 0.05
 
@@ -220,8 +225,7 @@ class QueueOperations:
 
     async def _ask(self, queue: AnalysisQueue, operation: OperationName, subject: str) -> Act:
         """Ask the operator by an annotation, and wait a little for its acknowledgement."""
-        request = f"{subject} {secrets.token_hex(6)}"
-        queue = await self.cluster.change_queue(queue, {"metadata": {"annotations": {ANNOTATIONS[operation]: request}}})
+        queue, request = await self._asked_for(queue, operation, subject)
         deadline = time.monotonic() + ACKNOWLEDGED_WITHIN_SECONDS
         while True:
             queue = self.cache.queues.get(queue.metadata.name, queue)
@@ -236,6 +240,33 @@ class QueueOperations:
             count=done.count if done is not None else None,
             message=done.message if done is not None else "Asked for; the operator does it once it runs.",
         )
+
+    async def _asked_for(
+        self, queue: AnalysisQueue, operation: OperationName, subject: str
+    ) -> tuple[AnalysisQueue, str]:
+        """Write the request down; which it is. An annotation holds one request: one that the operator has not seen yet
+        is joined where it asks for the same, and otherwise left alone, since it was promised. Raises Refused."""
+        for _ in range(CONFLICTS_AT_MOST):
+            before = open_request(queue, operation)
+            if before is not None:
+                if operation in NAME_THEIR_SUBJECT and before.split()[:1] != [subject]:
+                    raise Refused(
+                        Problem.CONFLICT,
+                        f"The operator has not acted yet on an earlier request at the queue {queue.metadata.name}"
+                        f" ({before[:100]}): repeat this one once it has.",
+                    )
+                return queue, before
+            request = f"{subject} {secrets.token_hex(6)}"
+            body = {"metadata": {"annotations": {ANNOTATIONS[operation]: request}}}
+            try:
+                return await self.cluster.change_queue(queue, body, guarded=True), request
+            except Conflict:
+                # Most often the operator's own status write; now and then another request.
+                live = await self.cluster.read_queue(queue.metadata.name)
+                if live is None or live.metadata.uid != queue.metadata.uid:
+                    raise Refused(Problem.QUEUE_NOT_FOUND, f"There is no queue {queue.metadata.name}.") from None
+                queue = live
+        raise Refused(Problem.CONFLICT, f"The queue {queue.metadata.name} is being changed all the time.")
 
     # --- which queues ----------------------------------------------------------------------------------------
 
@@ -285,6 +316,13 @@ class QueueOperations:
             drained=drained is not None and drained.status == "True",
             message=queue_message(queue),
         )
+
+
+def open_request(queue: AnalysisQueue, operation: OperationName) -> str | None:
+    """The request of an operation that the operator has not acted on yet (klipstream_operator.operations.pending)."""
+    asked = queue.metadata.annotations.get(ANNOTATIONS[operation], "")[:REQUEST_CHARACTERS]
+    known = next((each.request for each in queue.status.operations if each.name is operation), None)
+    return asked if asked and asked != known else None
 
 
 def _percent(part: int, whole: int) -> float:

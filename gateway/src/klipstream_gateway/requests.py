@@ -76,8 +76,8 @@ class Submission(RequestModel):
     )
 
     video_url: Annotated[str, StringConstraints(min_length=8, max_length=2048, pattern=HTTP_URL)]
-    """http(s) URL of the video or stream. One with a signature, a token or a password is sealed before it is stored,
-    and shown without its query."""
+    """http(s) URL of the video or stream. One with a signature, a token or a password is sealed before it is stored;
+    of its query only what says which video it is (`v`, `id`) is shown then."""
     video_id: VideoId | None = None
     """The platform's id of the video; shown in status and webhooks."""
     priority: Priority = Priority.NORMAL

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
 
@@ -21,23 +21,12 @@ from klipstream_gateway.tokens import Tokens
 from klipstream_kube import Client, Reflector, Resource
 from klipstream_kube.client import Object
 from klipstream_service.pages import metrics, pages
+from klipstream_service.tasks import none_ends
 
 log = logging.getLogger(__name__)
 LAST_ANSWERS_SECONDS = 5.0
 LEAVE_SECONDS = 1.0
 """How long requests are still taken after a signal: until the Service sends them elsewhere."""
-
-
-class TaskEnded(Exception):
-    """A background task that never ends did, without saying why."""
-
-
-async def none_ends(tasks: Iterable["asyncio.Task[None]"]) -> None:
-    """Watch tasks of a TaskGroup that never return. Raises TaskEnded when one does, or was cancelled on its own."""
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    silent = [task.get_name() for task in done if task.cancelled() or task.exception() is None]
-    if silent:
-        raise TaskEnded(f"the background task {', '.join(silent)} ended")
 
 
 class Runtime:
@@ -50,12 +39,12 @@ class Runtime:
         self.metrics = Metrics()
         client.on_request = self.metrics.asked
         self.rates = RateLimiter(settings.rates, settings.rate_storage)
-        self.service = make_service(settings, client, self.problems)
+        self.service = make_service(settings, client, self.problems, self.public_problems)
         cache = self.service.cache
-        self._feeds = [
-            self._feed(ANALYSIS_QUEUES, cache.put_queue, cache.remove_queue),
-            self._feed(ANALYSIS_JOBS, cache.put_job, cache.remove_job),
-        ]
+        self._feeds = {
+            "queues": self._feed(ANALYSIS_QUEUES, cache.put_queue, cache.remove_queue),
+            "jobs": self._feed(ANALYSIS_JOBS, cache.put_job, cache.remove_job),
+        }
         self.metrics.gauge("streams", "Event streams that are open.", lambda: float(self.service.hub.count))
         self.metrics.gauge("cached_jobs", "AnalysisJobs that are known.", lambda: float(len(cache.jobs)))
         self.metrics.gauge("unreadable_objects", "Objects of a version that is not understood.",
@@ -64,11 +53,24 @@ class Runtime:
                            lambda: float(self.rates.alone))  # fmt: skip
 
     def problems(self) -> list[str]:
-        """What keeps this replica from being ready."""
+        """What keeps this replica from being ready, for administrators: it may name the API server, our account and
+        the namespace."""
         if self.stopping.is_set():
             return ["this replica is being stopped"]
-        waiting = [f"{feed.name} are being listed" for feed in self._feeds if not feed.synced.is_set()]
-        return [feed.problem for feed in self._feeds if feed.problem is not None] or waiting
+        feeds = self._feeds.values()
+        waiting = [f"{feed.name} are being listed" for feed in feeds if not feed.synced.is_set()]
+        return [feed.problem for feed in feeds if feed.problem is not None] or waiting
+
+    def public_problems(self) -> list[str]:
+        """The same for everybody, in words that tell nothing of the cluster."""
+        if self.stopping.is_set():
+            return ["this replica is being stopped"]
+        waiting = [f"{what} are being listed" for what, feed in self._feeds.items() if not feed.synced.is_set()]
+        return [
+            f"{what} are not being read from the cluster"
+            for what, feed in self._feeds.items()
+            if feed.problem is not None
+        ] or waiting
 
     def stop(self) -> None:
         """Have `run` return."""
@@ -90,7 +92,7 @@ class Runtime:
             _serving(app, settings.host, settings.port),
             asyncio.TaskGroup() as tasks,
         ):
-            feeds = [tasks.create_task(feed.run(), name=f"watch of {feed.name}") for feed in self._feeds]
+            feeds = [tasks.create_task(feed.run(), name=f"watch of {feed.name}") for feed in self._feeds.values()]
             watching = tasks.create_task(none_ends(feeds), name="watch over the others")
             log.info("Serving namespace %s on port %d", settings.namespace, settings.port)
             await self.stopping.wait()

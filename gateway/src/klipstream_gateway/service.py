@@ -33,8 +33,14 @@ class Service:
     places: Places
 
 
-def make_service(settings: Settings, client: Client, problems: Callable[[], list[str]]) -> Service:
-    """Everything that the routes need."""
+def make_service(
+    settings: Settings,
+    client: Client,
+    problems: Callable[[], list[str]],
+    public_problems: Callable[[], list[str]] | None = None,
+) -> Service:
+    """Everything that the routes need. `problems` are what keeps the replica from being ready, `public_problems` the
+    same in words for everybody; where absent these only say that there are some."""
     cache = Cache(client.now)
     cluster = Cluster(client, cache, settings.namespace, settings.lease_name, settings.lease_namespace)
     forecasts = Forecasts(cache, client.now)
@@ -44,6 +50,7 @@ def make_service(settings: Settings, client: Client, problems: Callable[[], list
     logs = WorkerLogs(cluster, cache, LogStore(settings.results_claim))
     jobs = JobOperations(cluster, cache, views, sealer, Rules.of(allowed_hosts=settings.allowed_callbacks), logs)
     queues = QueueOperations(cluster, cache, forecasts, client.now)
+    meta = Meta(problems, public_problems or (lambda: ["the cluster is not being read"] if problems() else []))
     places = Places(settings.streams_at_most, settings.streams_per_address, settings.streams_per_key)
     streams = Streams(hub, cache, views, jobs, queues, places)
-    return Service(cache, hub, routes(jobs, queues, streams, Meta(problems), settings.anonymous_submit), views, places)
+    return Service(cache, hub, routes(jobs, queues, streams, meta, settings.anonymous_submit), views, places)

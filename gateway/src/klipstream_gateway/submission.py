@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from klipstream_api import AnalysisJob, AnalysisQueue, ObjectMeta, QueueMode, names
+from klipstream_api import AnalysisJob, AnalysisQueue, ObjectMeta, Phase, QueueMode, names
 from klipstream_api.analysisjob import AnalysisJobSpec
-from klipstream_api.meta import rfc3339
+from klipstream_api.meta import condition, rfc3339
 from klipstream_gateway.problems import FieldError, Problem, Refused
 from klipstream_gateway.requests import Submission
 from klipstream_gateway.routes import ANONYMOUS, Principal
@@ -23,9 +23,11 @@ from klipstream_gateway.views import (
 )
 from klipstream_netguard import Rules, url_problem
 from klipstream_queueing.routing import route
-from klipstream_sealing import BadFields, PublicKey, SealedCallback, SealedFields, seal
+from klipstream_sealing import BadFields, PublicKey, SealedCallback, SealedFields, sealed_fields
 
 FULL_RETRY_SECONDS = 30
+_REJECTED = {"QueueFull": Problem.QUEUE_FULL, "QueueDraining": Problem.QUEUE_DRAINING}
+"""Why the operator rejects a job (klipstream_operator.acceptance), as problems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,20 @@ class Sealer:
         url = submission.video_url if signed else None
         fields = SealedFields(params=submission.metadata or {}, callback=callback, video_url=url)
         try:
-            return seal(fields.to_json(), self.key, self.namespace, job_id)
+            return sealed_fields(fields, self.key, self.namespace, job_id)
         except BadFields as error:
-            raise Refused(Problem.INVALID, str(error)) from None
+            field = FieldError(field="body.metadata", message=str(error))
+            raise Refused(Problem.INVALID, f"{field.field}: {field.message}", errors=(field,)) from None
 
 
 def check(submission: Submission, rules: Rules) -> None:
     """What goes beyond single fields. Raises Refused."""
     errors = []
+    try:
+        without_signature(submission.video_url)
+    except ValueError:
+        # Who knows what is secret in it?
+        errors.append(FieldError(field="body.video_url", message="it is not a URL: its host or port cannot be read"))
     if submission.callback_url is not None:
         if (why := url_problem(submission.callback_url, rules)) is not None:
             errors.append(FieldError(field="body.callback_url", message=why))
@@ -129,8 +137,9 @@ def manifest(submission: Submission, principal: Principal, name: str, job_id: st
     }
 
 
-def admit(submission: Submission, queues: dict[str, AnalysisQueue], waiting: dict[str, int]) -> None:
-    """Refuse at once what the operator would refuse. `waiting` counts by queue. Raises Refused.
+def admit(submission: Submission, queues: dict[str, AnalysisQueue], waiting: dict[str, int]) -> str:
+    """The queue that takes it; refuses at once what the operator would refuse. `waiting` counts by queue. Raises
+    Refused.
 
     The operator decides for good: two gateways may both see the last place free.
     """
@@ -154,3 +163,16 @@ def admit(submission: Submission, queues: dict[str, AnalysisQueue], waiting: dic
             f"The queue {name} is full: {waiting[name]} jobs wait, and {queue.spec.max_queue_size} may.",
             {"Retry-After": str(FULL_RETRY_SECONDS)},
         )
+    return name
+
+
+def taken(job: AnalysisJob) -> AnalysisJob:
+    """The job of a submission that is stored. Raises Refused where the operator did not take it after all: two gateways
+    may have seen the last place free. It stays as it is, so only another job can be taken later."""
+    if job.status.phase is not Phase.REJECTED:
+        return job
+    finished = condition(job.status.conditions, "Finished")
+    reason, why = (finished.reason, finished.message) if finished is not None else ("", "")
+    kind = _REJECTED.get(reason, Problem.INVALID)
+    headers = {"Retry-After": str(FULL_RETRY_SECONDS)} if reason in _REJECTED else {}
+    raise Refused(kind, f"{why or 'The queue did not take the job.'} Use a new Idempotency-Key then.", headers)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -33,6 +33,7 @@ from klipstream_operator.turnstile import Turnstile
 from klipstream_operator.workload import view_job, view_pod
 from klipstream_sealing import RingFile
 from klipstream_service.pages import metrics, pages
+from klipstream_service.tasks import none_ends
 
 log = logging.getLogger(__name__)
 LIST_RETRY_SECONDS = 1.0
@@ -44,18 +45,6 @@ LAST_PROGRESS_SECONDS = 3.0
 """How long progress that was taken is still tried to be written at the end."""
 SILENT_SECONDS = 10.0
 """Beyond the time between two renewals: an API server that answers nothing for that long is out of reach."""
-
-
-class TaskEnded(Exception):
-    """A background task that never ends did, without saying why."""
-
-
-async def none_ends(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Watch tasks of a TaskGroup that never return. Raises TaskEnded when one does, or was cancelled on its own."""
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    silent = [task.get_name() for task in done if task.cancelled() or task.exception() is None]
-    if silent:
-        raise TaskEnded(f"the background task {', '.join(silent)} ended")
 
 
 class Runtime:

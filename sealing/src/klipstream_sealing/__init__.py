@@ -3,7 +3,7 @@
 What is sealed is bound to a namespace and a job id, so that it opens for no other job.
 """
 
-from klipstream_sealing.fields import BadFields, SealedCallback, SealedFields
+from klipstream_sealing.fields import BadFields, SealedCallback, SealedFields, sealed_fields
 from klipstream_sealing.hpke import CannotOpen, KeyMissing, PublicKey, seal
 from klipstream_sealing.ring import BadRing, KeyRing
 from klipstream_sealing.ring_file import RingFile
@@ -19,4 +19,5 @@ __all__ = [
     "SealedCallback",
     "SealedFields",
     "seal",
+    "sealed_fields",
 ]

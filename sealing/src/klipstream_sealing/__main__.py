@@ -17,13 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from klipstream_sealing.fields import BadFields, SealedFields
-from klipstream_sealing.hpke import PublicKey, seal
+from klipstream_sealing.fields import SealedFields, sealed_fields
+from klipstream_sealing.hpke import PublicKey
 from klipstream_sealing.manifests import manifests, ring_of_secret
 from klipstream_sealing.ring import KEPT, BadRing, KeyRing
-
-SEALED_CHARACTERS = 16_384
-"""What spec.sealed takes."""
 
 
 def main(
@@ -48,10 +45,7 @@ def main(
             case "seal":
                 fields = SealedFields.from_json(stdin.read())
                 key = PublicKey.parse(_public_key(options.public_key))
-                sealed = seal(fields.to_json(), key, options.namespace, options.job_id)
-                if len(sealed) > SEALED_CHARACTERS:
-                    raise BadFields(f"sealed it has {len(sealed)} characters: spec.sealed takes {SEALED_CHARACTERS}")
-                print(sealed, file=stdout)
+                print(sealed_fields(fields, key, options.namespace, options.job_id), file=stdout)
     except (ValueError, OSError) as error:
         print(f"klipstream_sealing {options.command}: {error}", file=sys.stderr)
         return 2

@@ -5,9 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from klipstream_sealing.hpke import PublicKey, seal
+
 PARAMS_AT_MOST = 32
 CHARACTERS_AT_MOST = 8192
 """Of names and values together, so that sealed they fit into spec.sealed."""
+SEALED_CHARACTERS = 16_384
+"""What spec.sealed takes."""
 HOSTS_AT_MOST = 16
 URL_CHARACTERS = 2048
 PADDED_BYTES = 256
@@ -100,3 +104,12 @@ def _known(value: Any, where: str, names: set[str]) -> None:
 
 def _text(value: Any, longest: int) -> bool:
     return isinstance(value, str) and 1 <= len(value) <= longest
+
+
+def sealed_fields(fields: SealedFields, key: PublicKey, namespace: str, job_id: str) -> str:
+    """The value of spec.sealed. Raises BadFields where it gets longer than that takes: characters beyond ASCII are
+    several bytes each."""
+    sealed = seal(fields.to_json(), key, namespace, job_id)
+    if len(sealed) > SEALED_CHARACTERS:
+        raise BadFields(f"sealed it has {len(sealed)} characters: spec.sealed takes {SEALED_CHARACTERS}")
+    return sealed

@@ -5,6 +5,7 @@ documented. Each answer is held against its description. How many passed is said
 """
 
 import asyncio
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ from klipstream_gateway.routes import RateClass, Route
 LOGS = True
 DESCRIBED = blueprint()
 DOCUMENT = document(DESCRIBED)
+ADDRESSES = itertools.count(1)
+"""Of callers with wrong credentials, of whom a gateway takes only so many from one address."""
 ROUTES = {route.operation: route for route in (*DESCRIBED, *description_routes(DESCRIBED))}
 VIDEO = {"video_url": "https://example.com/contract.mp4"}
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -139,7 +142,7 @@ def successes() -> Iterator[Case]:
         yield Case(operation, "success", 200, key="read")
     for operation in ("getQueueStatus", "getQueueMetrics", "listQueues", "listProblems", "getLiveness", "getReadiness"):
         yield Case(operation, "success", 200, key=None)
-    for operation in ROUTES.keys() - {route.operation for route in DESCRIBED}:
+    for operation in sorted(ROUTES.keys() - {route.operation for route in DESCRIBED}):
         yield Case(operation, "success", 200, key=None)
     yield Case("followAll", "success", 200, key="read")
     yield Case("getJobLogs", "success", 200, key="read", path=job_path("getJobLogs", "failed"))
@@ -292,6 +295,8 @@ def send(client: httpx.Client, case: Case, jobs: Jobs) -> httpx.Response:
     headers = ({"Content-Type": "application/json"} if content is not None else {}) | dict(case.headers)
     if case.key == "a-kubernetes-token":
         headers["Authorization"] = "Bearer a-kubernetes-token"
+    if case.case == "wrong auth":
+        headers["X-Forwarded-For"] = f"198.51.100.{next(ADDRESSES)}"
     with client.stream(case.route.method, path + case.query, content=content, headers=headers) as answer:
         if answer.headers["Content-Type"].startswith("text/event-stream"):
             assert next(answer.iter_raw()).startswith(b"retry: ")

@@ -312,5 +312,5 @@ async def test_what_it_does_can_be_scraped_and_probed(make_stage) -> None:
     metrics = stage.relay.answer("/metrics")
     for line in ("klipstream_relay_leading 1.0", "klipstream_relay_pending 0.0", "klipstream_relay_dead_letters 0.0"):
         assert line in metrics
-    assert json.loads(stage.relay.answer("/healthz")) == {"live": True}
+    assert json.loads(stage.relay.answer("/healthz")) == {"live": True, "problems": []}
     assert stage.relay.stop() == 0

@@ -46,7 +46,13 @@ def test_the_relay_understands_the_settings_of_its_chart(helm: Callable[..., Any
     (container,) = the(objects, "StatefulSet")["spec"]["template"]["spec"]["containers"]
     environment = {each["name"]: each.get("value", "x") for each in container["env"]}
     settings = Settings.from_environment(environment)
-    fields = " ".join(path.read_text() for path in (ROOT / "webhook-relay" / "src").rglob("settings.py"))
+    fields = " ".join(
+        path.read_text()
+        for path in (
+            *(ROOT / "webhook-relay" / "src").rglob("settings.py"),
+            ROOT / "service/src/klipstream_service/environment.py",
+        )
+    )
     assert all(f'"{name.removeprefix("KLIPSTREAM_")}"' in fields for name in environment), "each is read"
     assert [str(each) for each in settings.rules.cluster_networks] == ["10.96.0.0/12", "fd10::/64"]
     assert settings.rules.allowed_hosts == ("*.shop.svc",)

@@ -54,7 +54,11 @@ def stacked(
     kubelet = Process("klipfake.kubelet", kubeconfig, folder / "kubelet.log", *(["--node"] if node else []))
     results = folder / "results"
     results.mkdir(exist_ok=True)
-    gateway = Gateway(kubeconfig, folder, home, KLIPSTREAM_SEALING_KEY=str(ring.public))
+    # Callers may say whose requests they pass on, so that wrong credentials of one test shut no other one out.
+    proxies = "127.0.0.1/32"
+    gateway = Gateway(
+        kubeconfig, folder, home, KLIPSTREAM_SEALING_KEY=str(ring.public), KLIPSTREAM_TRUSTED_PROXIES=proxies
+    )
     with playing(kubectl, home, operator, kubelet) as world:
         world.queue("default", maxConcurrentJobs=2, **({"results": {"url": results.as_uri()}} if node else {}))
         world.queue("paused", mode="Paused")

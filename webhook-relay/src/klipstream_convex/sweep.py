@@ -57,7 +57,7 @@ async def sweep(
                 update = await _mending(kind, row, shadow, sink, read_live, watched, found)
                 if update is not None:
                     mending.append(update)
-            await _mend(sink, mending)
+            await _mend(sink, mending, at_least=BATCH)
             after = page["next"]
         for uid in unseen:
             update = await _live(kind, uid, shadow, sink, read_live)
@@ -110,7 +110,8 @@ async def _live(kind: Kind, uid: str, shadow: Shadow, sink: Sink, read_live: Rea
     return await read_live(kind, uid)
 
 
-async def _mend(sink: Sink, mending: list[Update]) -> None:
-    while mending:
+async def _mend(sink: Sink, mending: list[Update], *, at_least: int = 1) -> None:
+    """Tell it in batches, as long as there is so much. What becomes known meanwhile has a higher version, and wins."""
+    while len(mending) >= at_least:
         batch, mending[:BATCH] = mending[:BATCH], []
         await sink.deliver(batch, repair=True)

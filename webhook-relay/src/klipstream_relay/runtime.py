@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from klipstream_convex.deployment import Deployment
 from klipstream_convex.runtime import ConvexSide
@@ -23,6 +23,7 @@ from klipstream_relay.metrics import Metrics
 from klipstream_relay.sender import Outcome
 from klipstream_relay.settings import Settings
 from klipstream_service.pages import metrics, pages, probe
+from klipstream_service.tasks import none_ends
 
 log = logging.getLogger(__name__)
 CURRENT_EVERY_SECONDS = 10.0
@@ -44,18 +45,6 @@ def show(convex: ConvexSide, metrics: Metrics) -> None:
                   lambda: float(requests.carried_out))  # fmt: skip
     metrics.gauge("convex_requests_refused", "Requests of apps that were refused since the start.",
                   lambda: float(requests.refused))  # fmt: skip
-
-
-class TaskEnded(Exception):
-    """A background task that never ends did, without saying why."""
-
-
-async def none_ends(tasks: Iterable["asyncio.Task[None]"]) -> None:
-    """Watch tasks of a TaskGroup that never return. Raises TaskEnded when one does, or was cancelled on its own."""
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    silent = [task.get_name() for task in done if task.cancelled() or task.exception() is None]
-    if silent:
-        raise TaskEnded(f"the background task {', '.join(silent)} ended")
 
 
 class Runtime:
