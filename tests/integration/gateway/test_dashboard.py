@@ -155,9 +155,10 @@ def test_signing_in_leads_to_no_other_site(stack):
 
 def test_a_kubernetes_token_signs_in_with_what_its_role_allows(stack):
     stack.world.kubectl("create", "serviceaccount", "looker")
-    stack.world.kubectl("create", "role", "looker", "--verb=list", "--resource=analysisjobs.analysis.klipstream.io")
     binding = f"--serviceaccount={stack.world.namespace}:looker"
-    stack.world.kubectl("create", "rolebinding", "looker", "--role=looker", binding)
+    for role, verb, what in (("jobs", "list", "analysisjobs.analysis.klipstream.io"), ("logs", "get", "pods/log")):
+        stack.world.kubectl("create", "role", f"looker-{role}", f"--verb={verb}", f"--resource={what}")
+        stack.world.kubectl("create", "rolebinding", f"looker-{role}", f"--role=looker-{role}", binding)
     token = stack.world.kubectl("create", "token", "looker").strip()
     with visit(stack.gateway) as client:
         answer = client.post("/dashboard/sign-in", data={"credential": token})
