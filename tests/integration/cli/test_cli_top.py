@@ -63,7 +63,9 @@ def test_top_shows_what_runs_and_waits_and_its_keys_change_it(stage: World, anal
         terminal.press("p")
         terminal.shows(f"{queue} is Paused", "Paused")
         assert stage.get("aq", queue)["spec"]["mode"] == "Paused"
-        terminal.until(lambda text: "Paused" in text.splitlines()[1], "the watch tells it")
+        terminal.until(
+            lambda text: any(line.split()[:2] == [queue, "Paused"] for line in text.splitlines()), "the watch tells it"
+        )
         terminal.press("p")
         terminal.shows(f"{queue} is Running")
         assert stage.get("aq", queue)["spec"]["mode"] == "Running"
