@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, field_validator
 
+from klipstream_api import names
 from klipstream_api.analysisjob import DnsLabel, ObjectName, Quantities, RetryDelays, Seconds, SecretKeyRef, Url
 from klipstream_api.meta import Conditions, ObjectMeta, Time, WireModel
 from klipstream_api.phases import Priority
@@ -15,6 +16,8 @@ HEAD_LENGTH = 20
 SHORTAGES_AT_MOST = 8
 DEAD_LETTER_GROUPS_AT_MOST = 20
 REPLAYS_KEPT = 8
+REQUEST_CHARACTERS = 256
+"""So much of a request for an administrative operation counts."""
 # A file URL becomes a mount path, which must not be the root and must not hold a colon.
 RESULTS_URL = r"^(file:///[^\x00-\x20\x7f/:][^\x00-\x20\x7f:]*|(s3|gs|az)://[^\x00-\x20\x7f/][^\x00-\x20\x7f]*)$"
 CIDR = r"^[0-9A-Fa-f:.]{2,45}/[0-9]{1,3}$"
@@ -274,12 +277,22 @@ class OperationName(StrEnum):
     REPLAY = "Replay"
 
 
+OPERATION_ANNOTATIONS = {
+    OperationName.CLEAR: names.CLEAR_ANNOTATION,
+    OperationName.CLEAR_STUCK: names.CLEAR_STUCK_ANNOTATION,
+    OperationName.RECONCILE: names.RECONCILE_ANNOTATION,
+    OperationName.RESTART: names.RESTART_ANNOTATION,
+    OperationName.REPLAY: names.REPLAY_ANNOTATION,
+}
+"""Where each is asked for; the value is the request."""
+
+
 class Operation(WireModel):
     """The last request of one administrative operation, and what it did."""
 
     name: OperationName
     """Clear, ClearStuck, Reconcile, Restart or Replay."""
-    request: Annotated[str, Field(max_length=256)]
+    request: Annotated[str, Field(max_length=REQUEST_CHARACTERS)]
     """Value of the annotation that asked for it; another value asks again."""
     at: Time | None = None
     """When it was last acted on; a refused request leaves it as it was."""

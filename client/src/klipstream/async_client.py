@@ -11,7 +11,7 @@ import httpx
 
 from klipstream import environment, operations
 from klipstream.errors import ApiError, NotFound, Unavailable, WaitTimedOut, error_of
-from klipstream.event_stream import EventReader
+from klipstream.event_stream import STREAM_SILENT_SECONDS, EventReader
 from klipstream.models import (
     Acts,
     Job,
@@ -26,9 +26,6 @@ from klipstream.models import (
 )
 from klipstream.operations import A, Operation
 from klipstream.retrying import Retries
-
-STREAM_SILENT_SECONDS = 45.0
-"""The gateway sends a sign of life every 15 s."""
 
 
 class AsyncClient:

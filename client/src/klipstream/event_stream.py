@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+STREAM_SILENT_SECONDS = 45.0
+"""The gateway sends a sign of life every 15 s."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from klipstream_api import AnalysisQueue, GroupReplay, OperationName, Phase, Priority, QueueMode, names
+from klipstream_api.analysisqueue import OPERATION_ANNOTATIONS, REQUEST_CHARACTERS
 from klipstream_api.meta import condition
 from klipstream_gateway.answers import (
     OPERATION_NAMES,
@@ -40,16 +41,8 @@ STATES = {
     QueueMode.PAUSED: QueueState.PAUSED,
     QueueMode.DRAINING: QueueState.DRAINING,
 }
-ANNOTATIONS = {
-    OperationName.CLEAR: names.CLEAR_ANNOTATION,
-    OperationName.CLEAR_STUCK: names.CLEAR_STUCK_ANNOTATION,
-    OperationName.RECONCILE: names.RECONCILE_ANNOTATION,
-    OperationName.RESTART: names.RESTART_ANNOTATION,
-    OperationName.REPLAY: names.REPLAY_ANNOTATION,
-}
 NAME_THEIR_SUBJECT = (OperationName.CLEAR, OperationName.REPLAY)
 """Operations whose requests are not all the same: the first word says what they are about."""
-REQUEST_CHARACTERS = 256
 CONFLICTS_AT_MOST = 8
 ACKNOWLEDGED_WITHIN_SECONDS = 3.0
 POLL_SECONDS = 0.05
@@ -257,7 +250,7 @@ class QueueOperations:
                     )
                 return queue, before
             request = f"{subject} {secrets.token_hex(6)}"
-            body = {"metadata": {"annotations": {ANNOTATIONS[operation]: request}}}
+            body = {"metadata": {"annotations": {OPERATION_ANNOTATIONS[operation]: request}}}
             try:
                 return await self.cluster.change_queue(queue, body, guarded=True), request
             except Conflict:
@@ -320,7 +313,7 @@ class QueueOperations:
 
 def open_request(queue: AnalysisQueue, operation: OperationName) -> str | None:
     """The request of an operation that the operator has not acted on yet (klipstream_operator.operations.pending)."""
-    asked = queue.metadata.annotations.get(ANNOTATIONS[operation], "")[:REQUEST_CHARACTERS]
+    asked = queue.metadata.annotations.get(OPERATION_ANNOTATIONS[operation], "")[:REQUEST_CHARACTERS]
     known = next((each.request for each in queue.status.operations if each.name is operation), None)
     return asked if asked and asked != known else None
 

@@ -9,16 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from klipstream_api import AnalysisJob, AnalysisQueue, Operation, OperationName, Phase, names
+from klipstream_api.analysisqueue import OPERATION_ANNOTATIONS, REQUEST_CHARACTERS
 from klipstream_operator.statuses import waiting_since
-
-ANNOTATIONS = {
-    OperationName.CLEAR: names.CLEAR_ANNOTATION,
-    OperationName.CLEAR_STUCK: names.CLEAR_STUCK_ANNOTATION,
-    OperationName.RECONCILE: names.RECONCILE_ANNOTATION,
-    OperationName.RESTART: names.RESTART_ANNOTATION,
-    OperationName.REPLAY: names.REPLAY_ANNOTATION,
-}
-REQUEST_CHARACTERS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +27,7 @@ def pending(queue: AnalysisQueue) -> dict[OperationName, str]:
     known = {operation.name: operation.request for operation in queue.status.operations}
     asked = {
         name: queue.metadata.annotations[annotation][:REQUEST_CHARACTERS]
-        for name, annotation in ANNOTATIONS.items()
+        for name, annotation in OPERATION_ANNOTATIONS.items()
         if queue.metadata.annotations.get(annotation)
     }
     return {name: request for name, request in asked.items() if known.get(name) != request}

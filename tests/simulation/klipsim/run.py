@@ -33,7 +33,7 @@ from klipsim.rows import TRANSITION
 from klipsim.schema import FINISHED
 from klipsim.thrift import nothing_twice
 from klipsim.users import NAMESPACE, Action, Plan, Users, plan_users
-from klipstream_operator.operations import ANNOTATIONS
+from klipstream_api.analysisqueue import OPERATION_ANNOTATIONS
 from klipstream_operator.settings import Settings
 from klipstream_operator.status_writer import StatusWriter
 
@@ -44,7 +44,7 @@ PATIENCE_SECONDS = 900.0
 QUIET_SECONDS = 25.0
 """How long the steady state at the end is watched."""
 REPLICAS = ("a", "b", "c")
-_OPERATIONS = [(name.value, annotation) for name, annotation in ANNOTATIONS.items()]
+_OPERATIONS = [(name.value, annotation) for name, annotation in OPERATION_ANNOTATIONS.items()]
 
 
 @dataclass(slots=True)
