@@ -23,7 +23,7 @@ ON_KIND := $(filter kind,$(CLUSTER))
 KIND_TESTS := $(if $(ON_KIND),--cluster kind -m "(not node or kind) and not sweep")
 # Three at a time: most tests wait for a cluster more than they compute, and each process has an API server of its own.
 # A machine takes one node, so the tests that start one come afterwards, one after the other.
-PYTEST := $(BIN)/pytest -q $(or $(KIND_TESTS),-n 3 -m "not node")
+PYTEST := $(BIN)/pytest -q --durations=25 --durations-min=10 $(or $(KIND_TESTS),-n 3 -m "not node")
 ON_NODE := $(if $(ON_KIND),,$(BIN)/pytest -q -m "node and not sweep")
 NODE := node_modules/installed
 # What node and its tools are started with: node comes as a Python wheel.
