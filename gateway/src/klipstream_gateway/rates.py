@@ -17,6 +17,7 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 
+from klipstream_gateway.addresses import network_of
 from klipstream_gateway.problems import Problem, Refused
 from klipstream_gateway.routes import RateClass
 
@@ -82,16 +83,17 @@ class RateLimiter:
 
     async def wrong_credentials(self, address: str) -> None:
         """Count wrong credentials."""
-        await self._counted(lambda strategy: strategy.hit(self._wrong, address))
+        await self._counted(lambda strategy: strategy.hit(self._wrong, network_of(address)))
 
     async def believes(self, address: str) -> None:
-        """Raises Refused (rate-limited) where too many wrong credentials came from an address."""
-        if not await self._counted(lambda strategy: strategy.test(self._wrong, address)):
-            stats = await self._counted(lambda strategy: strategy.get_window_stats(self._wrong, address))
+        """Raises Refused (rate-limited) where too many wrong credentials came from an address, or from its network."""
+        network = network_of(address)
+        if not await self._counted(lambda strategy: strategy.test(self._wrong, network)):
+            stats = await self._counted(lambda strategy: strategy.get_window_stats(self._wrong, network))
             seconds = _seconds_until(stats.reset_time)
             raise Refused(
                 Problem.RATE_LIMITED,
-                f"Too many wrong credentials came from {address}. Come back in {seconds} s.",
+                f"Too many wrong credentials came from {network}. Come back in {seconds} s.",
                 {"Retry-After": str(seconds)},
             )
 

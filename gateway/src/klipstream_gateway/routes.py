@@ -69,6 +69,8 @@ class Answer:
     body: BaseModel
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    jobs: tuple[str, ...] = ()
+    """Ids of the jobs that it was given to, for the audit log: the path does not name them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,8 @@ class Route:
     headers: Mapping[str, HeaderParameter] = field(default_factory=dict)
     audited: bool = False
     """Whether it changes something, and so stands in the audit log."""
+    many: bool = False
+    """Whether its body holds many things at once, and so may be larger than others."""
 
     @property
     def description(self) -> str:

@@ -3,15 +3,14 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from klipstream_gateway.addresses import Network
 from klipstream_gateway.routes import RateClass
 from klipstream_sealing import PublicKey
 from klipstream_service import BadSetting, Environment
-
-Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,7 @@ class Settings:
     allowed_origins: tuple[str, ...]
     allowed_callbacks: tuple[str, ...]
     body_bytes: int
+    batch_bytes: int
     request_seconds: float
     streams_at_most: int
     streams_per_address: int
@@ -80,6 +80,7 @@ class Settings:
             allowed_origins=env.words("ALLOWED_ORIGINS"),
             allowed_callbacks=env.words("ALLOWED_CALLBACKS"),
             body_bytes=env.whole("BODY_BYTES", 65_536, 1024, 4_194_304),
+            batch_bytes=env.whole("BATCH_BYTES", 4_194_304, 1024, 16_777_216),
             request_seconds=env.number("REQUEST_SECONDS", 30, 1, 300),
             streams_at_most=env.whole("STREAMS_AT_MOST", 2000, 1, 100_000),
             streams_per_address=env.whole("STREAMS_PER_ADDRESS", 20, 1, 100_000),

@@ -18,6 +18,7 @@ from klipstream_gateway.settings import Settings
 from klipstream_kube import Client, Connection
 
 Replica = Callable[..., contextlib.AbstractAsyncContextManager[httpx.AsyncClient]]
+JSON = {"Content-Type": "application/json"}
 WRONG = {"Authorization": f"Bearer klip_{0:012x}_{'x' * 43}"}
 
 
@@ -96,3 +97,33 @@ async def test_pages_of_an_allowed_origin_may_read_answers_and_streams(replica: 
         asked = page | {"Access-Control-Request-Method": "POST"}
         preflight = await caller.options("/api/v1/analysis", headers=asked)
         assert (preflight.status_code, preflight.headers["Access-Control-Allow-Origin"]) == (204, page["Origin"])
+
+
+async def test_addresses_of_one_ipv6_network_share_a_limit(replica: Replica) -> None:
+    async with replica(TRUSTED_PROXIES="127.0.0.1/32", RATE_STATUS="3") as caller:
+
+        async def code(path: str, address: str, **headers: str) -> int:
+            return (await caller.get(path, headers={"X-Forwarded-For": address} | headers)).status_code
+
+        codes = [await code("/api/v1/queues", f"2001:db8:1:2::{number}") for number in range(1, 6)]
+        assert codes == [200, 200, 200, 429, 429]
+        assert await code("/api/v1/queues", "2001:db8:1:3::1") == 200
+        wrong = [await code("/api/v1/jobs", f"2001:db8:1:4::{number:x}", **WRONG) for number in range(1, 33)]
+        assert wrong == [401] * 30 + [429] * 2
+
+
+async def test_a_batch_of_a_hundred_large_submissions_is_taken_in_and_no_other_body_is_as_large(
+    replica: Replica, key
+) -> None:
+    texts = {f"name-{number}": "x" * 1100 for number in range(10)}
+    large = {"video_url": "https://example.com/v?" + "y" * 2000, "params": texts, "metadata": {"a": "z" * 4000}}
+    async with replica() as caller:
+        batch = await caller.post("/api/v1/analysis/batch", json={"jobs": [large] * 100}, headers=key)
+        assert batch.status_code == 200, batch.text
+        codes = {each["problem"]["code"] for each in batch.json()["results"]}
+        assert codes == {"queue-not-found"}, "each was looked at"
+        one = await caller.post("/api/v1/analysis", json=large | {"reference": "r" * 70_000}, headers=key)
+        many = await caller.post("/api/v1/analysis/batch", content=b" " * 4_300_000, headers=key | JSON)
+        for answer, limit in ((one, 65_536), (many, 4_194_304)):
+            assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
+            assert str(limit) in answer.json()["detail"]
