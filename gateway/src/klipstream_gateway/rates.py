@@ -55,11 +55,12 @@ class Count:
 
 
 class RateLimiter:
-    """Counts requests. `storage` is "memory", or the URL of a Redis; the settings have looked at it."""
+    """Counts requests. `storage` is "memory", or the URL of a Redis; `authority` signed its certificate (PEM), where the
+    system's authorities did not. The settings have looked at both."""
 
-    def __init__(self, rates: Mapping[RateClass, int], storage: str) -> None:
+    def __init__(self, rates: Mapping[RateClass, int], storage: str, authority: str | None = None) -> None:
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._shared = _redis(storage) if storage != MEMORY else None
+        self._shared = _redis(storage, authority) if storage != MEMORY else None
         self._shared_from = float("-inf")
         self._items = {kind: RateLimitItemPerMinute(rate, namespace=kind.value) for kind, rate in rates.items()}
         self._wrong = RateLimitItemPerMinute(WRONG_CREDENTIALS, namespace="wrong-credentials")
@@ -105,12 +106,20 @@ class RateLimiter:
             except (StorageError, TimeoutError) as error:
                 self._shared_from = time.monotonic() + AGAIN_SECONDS
                 # Its message may hold the address, never the password.
-                log.warning("Redis does not count requests, so this replica does: %s", error or "no answer in time")
+                why = str(error) or "no answer in time"
+                if "CERTIFICATE_VERIFY_FAILED" in why:
+                    why += (
+                        " Give the certificate of the authority that signed it in KLIPSTREAM_RATE_STORAGE_CA, and in the URL"
+                        " a host that it is for."
+                    )
+                log.warning("Redis does not count requests, so this replica does: %s", why)
         return await ask(self._own)
 
 
-def _redis(url: str) -> SlidingWindowCounterRateLimiter:
-    return SlidingWindowCounterRateLimiter(RedisStorage(f"async+{url}", wrap_exceptions=True, implementation="redispy"))
+def _redis(url: str, authority: str | None) -> SlidingWindowCounterRateLimiter:
+    trust = {"ssl_ca_data": authority} if authority is not None else {}
+    storage = RedisStorage(f"async+{url}", wrap_exceptions=True, implementation="redispy", **trust)
+    return SlidingWindowCounterRateLimiter(storage)
 
 
 async def _hit(strategy: SlidingWindowCounterRateLimiter, item: RateLimitItem, policy: str, caller: str) -> Count:

@@ -69,6 +69,8 @@ def test_a_redis_is_named_by_a_secret_and_may_be_called(helm):
     objects = rendered(helm, "gateway.rateStorage.secret=limits", "gateway.rateStorage.port=6380")
     (storage,) = [each for each in container_of(objects)["env"] if each["name"] == "KLIPSTREAM_RATE_STORAGE"]
     assert storage["valueFrom"]["secretKeyRef"] == {"name": "limits", "key": "url"}
+    (authority,) = [each for each in container_of(objects)["env"] if each["name"] == "KLIPSTREAM_RATE_STORAGE_CA"]
+    assert authority["valueFrom"]["secretKeyRef"] == {"name": "limits", "key": "ca.crt", "optional": True}
     (policy,) = of_kind(objects, "NetworkPolicy")
     assert {"ports": [{"protocol": "TCP", "port": 6380}]} in policy["spec"]["egress"]
     assert "6380" not in str(of_kind(rendered(helm), "NetworkPolicy"))
