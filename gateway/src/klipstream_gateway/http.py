@@ -24,6 +24,9 @@ from klipstream_gateway.settings import Settings
 from klipstream_kube import ApiError, Unreachable
 
 log = logging.getLogger(__name__)
+NOTHING = (b"", b"{}", b"null")
+"""Bodies that say nothing, as some clients send them."""
+LONGEST_NOTHING = 16
 
 
 @dataclass(slots=True)
@@ -163,7 +166,9 @@ class Front:
             allowed = ", ".join(sorted(error.allowed_methods))
             refused = Refused(Problem.METHOD_NOT_ALLOWED, f"This path knows {allowed}.", {"Allow": allowed})
         except web.HTTPNotFound:
-            refused = Refused(Problem.NOT_FOUND, "There is nothing here: /api/v1/openapi.json describes the API.")
+            refused = Refused(
+                Problem.NOT_FOUND, "There is nothing here: /docs and /api/v1/openapi.json describe the API."
+            )
         except web.HTTPRequestEntityTooLarge:
             refused = _too_large(self.settings.body_bytes)
         request_id = uuid.uuid4().hex
@@ -187,9 +192,12 @@ def _query(route: Route, request: web.Request) -> BaseModel | None:
 async def _body(route: Route, request: web.Request, limit: int) -> BaseModel | None:
     """The body as its model. Raises Refused."""
     if route.body is None:
+        if route.method != "GET":
+            await _no_body(request)
         return None
     if request.content_type != "application/json":
-        raise Refused(Problem.UNSUPPORTED_MEDIA_TYPE, f"The body came as {request.content_type}.")
+        what = f"The body came as {request.content_type}: send the header Content-Type: application/json."
+        raise Refused(Problem.UNSUPPORTED_MEDIA_TYPE, what)
     try:
         # The application's own limit is that of the other routes and of forms.
         content = await request.clone(client_max_size=limit).read()
@@ -198,6 +206,23 @@ async def _body(route: Route, request: web.Request, limit: int) -> BaseModel | N
     except (web.RequestPayloadError, ConnectionResetError):
         raise Refused(Problem.BAD_REQUEST, "The body did not arrive whole.") from None
     return validation.json_body(route.body, content)
+
+
+async def _no_body(request: web.Request) -> None:
+    """Raises Refused for a body that would be ignored: `{"queue": "mine"}` sent along with an operation on all queues
+    is meant to be heeded."""
+    try:
+        start = await request.content.readexactly(LONGEST_NOTHING + 1)
+    except asyncio.IncompleteReadError as whole:
+        start = whole.partial
+    except (web.RequestPayloadError, ConnectionResetError):
+        raise Refused(Problem.BAD_REQUEST, "The body did not arrive whole.") from None
+    if start.strip() not in NOTHING:
+        raise Refused(
+            Problem.BAD_REQUEST,
+            "This operation takes no body: what it is about stands in the path or in the query, such as ?queue=NAME.",
+            {"Connection": "close"},
+        )
 
 
 def _too_large(limit: int) -> Refused:

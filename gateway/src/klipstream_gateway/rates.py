@@ -55,8 +55,8 @@ class Count:
 
 
 class RateLimiter:
-    """Counts requests. `storage` is "memory", or the URL of a Redis; `authority` signed its certificate (PEM), where the
-    system's authorities did not. The settings have looked at both."""
+    """Counts requests. `storage` is "memory", or the URL of a Redis; `authority` (PEM) signed its certificate, where no
+    authority of the system did. The settings have looked at both."""
 
     def __init__(self, rates: Mapping[RateClass, int], storage: str, authority: str | None = None) -> None:
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
@@ -109,8 +109,8 @@ class RateLimiter:
                 why = str(error) or "no answer in time"
                 if "CERTIFICATE_VERIFY_FAILED" in why:
                     why += (
-                        " Give the certificate of the authority that signed it in KLIPSTREAM_RATE_STORAGE_CA, and in the URL"
-                        " a host that it is for."
+                        " Give the certificate of the authority that signed it in KLIPSTREAM_RATE_STORAGE_CA,"
+                        " and in the URL a host that it is for."
                     )
                 log.warning("Redis does not count requests, so this replica does: %s", why)
         return await ask(self._own)

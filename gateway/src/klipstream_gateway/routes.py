@@ -161,8 +161,8 @@ class Route:
     def all_problems(self) -> tuple[Problem, ...]:
         """Every problem that the operation may answer, each once."""
         found: list[Problem] = []
-        if self.query is None or self.body is not None:
-            found += [Problem.BAD_REQUEST]  # a query where none is taken, or no JSON
+        if self.query is None or self.method != "GET":
+            found += [Problem.BAD_REQUEST]  # a query or a body where none is taken, or no JSON
         if self.scope is not None:
             found += [Problem.UNAUTHENTICATED, Problem.FORBIDDEN]
         else:

@@ -5,12 +5,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
+from klipstream_api.analysisjob import DNS_LABEL, HTTP_URL, HTTPS_URL
 from klipstream_gateway.problems import FieldError, Problem, Refused
 from klipstream_gateway.routes import PATH_PARAMETERS, HeaderParameter
 
 ERRORS_AT_MOST = 50
 _NAMES = re.compile(r"^[a-zA-Z_]+$")
+_MOMENT = "use a moment with its time zone, such as 2026-01-02T03:04:05Z"
+_WORDS = {
+    "missing": "it is needed",
+    "extra_forbidden": "there is no such field",
+    "datetime_parsing": _MOMENT,
+    "datetime_from_date_parsing": _MOMENT,
+    "datetime_type": _MOMENT,
+    "timezone_aware": _MOMENT,
+}
+_PATTERNS = {
+    HTTP_URL: "use a URL that begins with http:// or https:// and has no blanks",
+    HTTPS_URL: "use a URL that begins with https:// and has no blanks",
+    DNS_LABEL: "use lower-case letters, digits and hyphens, beginning and ending with a letter or digit",
+}
 
 
 def check_path(path: Mapping[str, str]) -> None:
@@ -63,11 +79,18 @@ def _invalid(error: ValidationError, where: str) -> Refused:
     errors = tuple(
         FieldError(
             field=".".join([where, *(_readable(part) for part in each["loc"])]),
-            message=each["msg"].removeprefix("Value error, "),
+            message=_said(each),
         )
-        for each in error.errors(include_url=False, include_context=False, include_input=False)
+        for each in error.errors(include_url=False, include_input=False)
     )[:ERRORS_AT_MOST]
     return Refused(Problem.INVALID, f"{errors[0].field}: {errors[0].message}", errors=errors)
+
+
+def _said(error: ErrorDetails) -> str:
+    """What is wrong, for people who know nothing of patterns."""
+    if (pattern := error.get("ctx", {}).get("pattern")) in _PATTERNS:
+        return _PATTERNS[pattern]
+    return _WORDS.get(error["type"], error["msg"].removeprefix("Value error, "))
 
 
 def _readable(part: int | str) -> str:

@@ -108,6 +108,6 @@ async def test_wrong_credentials_of_others_at_an_address_keep_nobody_with_a_key_
                 return answer.status
 
         key = gateway.key(Scope.READ)
-        codes = [await sign_in(f"klip_{number:012x}_{'x' * 43}") for number in range(32)]
-        assert codes == [401] * 30 + [429] * 2
+        guesses = (sign_in(f"klip_{number:012x}_{'x' * 43}") for number in range(60))
+        assert set(await asyncio.gather(*guesses)) == {401, 429}
         assert await sign_in(key) == 303
