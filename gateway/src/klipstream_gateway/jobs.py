@@ -13,7 +13,7 @@ from klipstream_gateway.cache import Cache
 from klipstream_gateway.cluster import Cluster, refusal
 from klipstream_gateway.logs import WorkerLogs
 from klipstream_gateway.problems import Problem, Refused
-from klipstream_gateway.queues import waiting_by_queue
+from klipstream_gateway.queue_figures import waiting_by_queue
 from klipstream_gateway.requests import Batch, DeadLetterQuery, JobQuery, LogQuery, PriorityChange, Submission
 from klipstream_gateway.routes import Answer, Call, Principal, TextAnswer
 from klipstream_gateway.submission import Sealer
@@ -49,7 +49,8 @@ class JobOperations:
         job, repeated = await self._submit(call, call.body, call.headers.get(IDEMPOTENCY_KEY))
         answer = self.views.submitted(job)
         headers = {"Location": answer.links.self}
-        return Answer(answer, 202, headers | ({"Idempotency-Replayed": "true"} if repeated else {}))
+        headers |= {"Idempotency-Replayed": "true"} if repeated else {}
+        return Answer(answer, 202, headers, (answer.job_id,))
 
     async def submit_batch(self, call: Call) -> Answer:
         """Take up to a hundred videos in the order given. Each is judged alone, so some may be taken and others not;
@@ -59,8 +60,9 @@ class JobOperations:
         results = []
         for number, each in enumerate(batch.jobs):
             results.append(await self._batch_item(call, each, None if key is None else f"{key}#{number}"))
-        accepted = sum(result.job is not None for result in results)
-        return Answer(BatchView(accepted=accepted, refused=len(results) - accepted, results=tuple(results)))
+        taken = tuple(result.job.job_id for result in results if result.job is not None)
+        view = BatchView(accepted=len(taken), refused=len(results) - len(taken), results=tuple(results))
+        return Answer(view, jobs=taken)
 
     async def _batch_item(self, call: Call, each: Submission, key: str | None) -> BatchItem:
         try:

@@ -38,7 +38,7 @@ class Runtime:
         self.stopping = asyncio.Event()
         self.metrics = Metrics()
         client.on_request = self.metrics.asked
-        self.rates = RateLimiter(settings.rates, settings.rate_storage)
+        self.rates = RateLimiter(settings.rates, settings.rate_storage, settings.rate_storage_ca)
         self.service = make_service(settings, client, self.problems, self.public_problems)
         cache = self.service.cache
         self._feeds = {
