@@ -77,7 +77,8 @@ _FINAL = "['Succeeded', 'Cancelled', 'Rejected', 'Failed']"
 JOB_STATUS_RULES = [
     _all_of(
         _rule(
-            f"!(oldSelf.phase in {_FINAL}) || self.phase == oldSelf.phase || (oldSelf.phase == 'Failed' && {_REPLAYED})",
+            f"!(oldSelf.phase in {_FINAL}) || self.phase == oldSelf.phase"
+            f" || (oldSelf.phase == 'Failed' && {_REPLAYED})",
             "a finished job stays finished; a failed one runs again only by a higher spec.replay",
         ),
         _rule(

@@ -94,6 +94,9 @@ class Reconciler:
         while True:
             async with self._work_queue.next() as uid:
                 await self._reconcile_guarded(uid)
+            # A key that is there is got at once, and most need no request: without this, thousands of them would hold
+            # up everybody else, as after a take-over.
+            await asyncio.sleep(0)
 
     async def _reconcile_guarded(self, uid: str) -> None:
         try:

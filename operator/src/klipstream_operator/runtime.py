@@ -281,16 +281,16 @@ class Runtime:
         self.leading = True
         self.shown.leads(True)
         log.info("Leading as %s: %d AnalysisQueues", self.settings.identity, len(self.store.queues))
-        for uid in list(self.store.jobs) + list(self.store.reservations):
+        for uid in list(self.store.reservations) + list(self.store.jobs):
             self.reconciler.enqueue(uid)
             self._look_at_finished(uid)
         for key in list(self.store.queues):
             self.purger.look_at_queue(key)
         self.acceptance.wanted.set()
         works = {
+            "admission": self.admission.run(),
             "acceptance": self.acceptance.run(),
             "reconciler": self.reconciler.run(),
-            "admission": self.admission.run(),
             "sweep": self.sweep.run(),
             "replays": self.replayer.run(),
             "purge": self.purger.run(),
