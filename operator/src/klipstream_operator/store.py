@@ -194,10 +194,10 @@ class Store:
             return False
         self.queues[queue.key] = queue
         self._put_reservations(queue.key, old, queue, now)
-        same = old is not None and old.metadata.uid == queue.metadata.uid
-        if not same or old is None or old.spec != queue.spec:
+        changed = old is None or old.metadata.uid != queue.metadata.uid or old.spec != queue.spec
+        if changed:
             self.on_unaccepted()
-        if not same or old is None or old.spec != queue.spec or old.status.operations != queue.status.operations:
+        if changed or old is None or old.status.operations != queue.status.operations:
             self._look_at_all(queue.key, now)
         self.on_queue(queue.key)
         return True

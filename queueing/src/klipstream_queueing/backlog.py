@@ -61,7 +61,8 @@ class Backlog:
 
     def first(self, count: int) -> list[Rank]:
         """The jobs that start next, first one first, without taking them out."""
-        return heapq.nsmallest(count, (rank for rank, _ in self._entries.values()))
+        ranks = [rank for rank, _ in self._entries.values()]
+        return sorted(ranks) if len(ranks) <= count else heapq.nsmallest(count, ranks)
 
     def position(self, uid: str) -> int:
         """1 for the job that starts next. Raises KeyError for a job that does not wait. O(n)."""

@@ -148,6 +148,7 @@ class _World:
         ]  # fmt: skip
         self.result = Result(seed)
         self.quiet_from = 0.0
+        self._looked_at, self._work_left = 0, True
 
     # --- the run -----------------------------------------------------------------------------------------------
 
@@ -182,9 +183,14 @@ class _World:
 
     def _settled(self) -> bool:
         """Nothing is left to do, and nothing is on its way."""
-        if self.network.under_way or any(not _is_over(job) for job in self.server.all(ANALYSIS_JOBS)):
+        if self.network.under_way:
             return False
-        return not any(_has_work(queue) for queue in self.server.all(ANALYSIS_QUEUES))
+        if self._looked_at != self.server.version:
+            self._looked_at = self.server.version
+            self._work_left = any(not _is_over(job) for job in self.server.all(ANALYSIS_JOBS)) or any(
+                _has_work(queue) for queue in self.server.all(ANALYSIS_QUEUES)
+            )
+        return not self._work_left
 
     def _end_faults(self) -> None:
         self.injector.armed = self.users.reacts = False

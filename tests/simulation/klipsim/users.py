@@ -224,7 +224,7 @@ class Users:
         self._happened: Counter[str] = Counter()
         self.submitted: set[str] = set()
         self.reacts = True
-        server.listeners.append(self._changed)
+        server.listen(self._changed, ANALYSIS_JOBS, ANALYSIS_QUEUES)
 
     # --- reactions -------------------------------------------------------------------------------------------
 
