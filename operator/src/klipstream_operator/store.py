@@ -321,7 +321,15 @@ class Store:
 
     def _attempt_changed(self, key: AttemptKey) -> None:
         self.on_job(key[0])
-        for holder in self.reservations.get(key[0], {}):
+        holders, view = self.reservations.get(key[0]), self.attempts.get(key)
+        if not holders:
+            return  # whoever reserves a slot for it looks at all that is known then
+        if view is not None:
+            facts = view.facts_of_slot
+            if view.told == facts:
+                return
+            view.told = facts
+        for holder in holders:
             self.on_queue(holder)
 
     def _forget_if_idle(self, uid: str) -> None:

@@ -173,6 +173,12 @@ class ApiServer:
         self.compacted = self.version
         self._snapshots.clear()
 
+    def clear(self) -> None:
+        """Forget everything; nobody uses it any more."""
+        self.history.clear()
+        self._collections.clear()
+        self._snapshots.clear()
+
     # --- writing -----------------------------------------------------------------------------------------------
 
     def create(
