@@ -98,6 +98,8 @@ def with_condition(
 ) -> tuple[Condition, ...]:
     """The conditions with one of them set; its transition time moves only when its status changes."""
     before = next((c for c in conditions if c.type == type_), None)
+    if before is not None and (before.status, before.reason, before.message) == (status, reason, message):
+        return (*(c for c in conditions if c is not before), before)
     since = before.last_transition_time if before is not None and before.status == status else now
     after = Condition(type=type_, status=status, reason=reason, message=message[:2048], last_transition_time=since)
     return (*(c for c in conditions if c.type != type_), after)

@@ -116,6 +116,8 @@ class Reconciler:
     async def reconcile(self, uid: str) -> None:
         """Take steps for one AnalysisJob until there is nothing to do."""
         for _ in range(STEPS_AT_MOST):
+            # What is decided now is decided on all that was noted so far: our own writes are not looked at twice.
+            self._work_queue.seen(uid)
             job = self.store.jobs.get(uid)
             if job is None:
                 await self._confirm_deleted(uid)

@@ -121,7 +121,7 @@ class Runtime:
         self.shown.queue_seen(key)
         if self.leading:
             self.admission.enqueue(key)
-            self.replayer.wanted.set()
+            self.replayer.look(key)
             self.purger.look_at_queue(key)
 
     def _unaccepted_changed(self) -> None:
@@ -287,6 +287,7 @@ class Runtime:
         for key in list(self.store.queues):
             self.purger.look_at_queue(key)
         self.acceptance.wanted.set()
+        self.replayer.wanted.set()
         works = {
             "admission": self.admission.run(),
             "acceptance": self.acceptance.run(),

@@ -30,6 +30,7 @@ from klipsim.nodes import Nodes
 from klipsim.objects import Object
 from klipsim.replica import OPERATOR, Replica
 from klipsim.rows import TRANSITION
+from klipsim.scale import SHORT, WRITES_AT_LEAST, Scale
 from klipsim.schema import FINISHED
 from klipsim.thrift import nothing_twice
 from klipsim.users import NAMESPACE, Action, Plan, Users, plan_users
@@ -37,12 +38,10 @@ from klipstream_api.analysisqueue import OPERATION_ANNOTATIONS
 from klipstream_operator.settings import Settings
 from klipstream_operator.status_writer import StatusWriter
 
-HORIZON_SECONDS = 45.0
-"""Users act and faults begin within this time."""
+FURTHER_AT_ONCE = 3
+"""So many submissions follow where a run had too few writes."""
 PATIENCE_SECONDS = 900.0
 """After the last fault everything must be finished within this time."""
-QUIET_SECONDS = 25.0
-"""How long the steady state at the end is watched."""
 REPLICAS = ("a", "b", "c")
 _OPERATIONS = [(name.value, annotation) for name, annotation in OPERATION_ANNOTATIONS.items()]
 
@@ -78,16 +77,16 @@ class Scenario:
     plan: Plan
     faults: list[Fault]
     replicas: int
+    scale: Scale
 
     @classmethod
-    def of(cls, seed: int) -> Scenario:
+    def of(cls, seed: int, scale: Scale = SHORT) -> Scenario:
         """The scenario of a seed."""
         rng = random.Random(f"plan {seed}")
-        plan = plan_users(rng, HORIZON_SECONDS)
-        return cls(seed, plan, plan_faults(rng, HORIZON_SECONDS), rng.choice((2, 2, 3)))
+        return cls(seed, plan_users(rng, scale), plan_faults(rng, scale), rng.choice((2, 2, 3)), scale)
 
 
-def run(scenario: Scenario) -> Result:
+def run(scenario: Scenario, *, keep_history: bool = True) -> Result:
     """Run a scenario to its end, and judge it."""
     random.seed(f"run {scenario.seed}")
     # Killed processes leave coroutines behind that never end. When they are collected they complain, which says
@@ -96,11 +95,21 @@ def run(scenario: Scenario) -> Result:
     complain, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         with simulated_clocks(), _transitions_noted(), nothing_twice():
-            return _World(scenario).run()
+            return _run(scenario, keep_history)
     finally:
         gc.collect()
         gc.enable()
         sys.unraisablehook = complain
+
+
+def _run(scenario: Scenario, keep_history: bool) -> Result:
+    world = _World(scenario)
+    result = world.run()
+    if not keep_history:
+        # What is in no cycle goes at once, so that the collector need not look through it.
+        result.history = []
+        world.server.clear()
+    return result
 
 
 @contextmanager
@@ -148,6 +157,7 @@ class _World:
         ]  # fmt: skip
         self.result = Result(seed)
         self.quiet_from = 0.0
+        self._looked_at, self._work_left = 0, True
 
     # --- the run -----------------------------------------------------------------------------------------------
 
@@ -160,12 +170,17 @@ class _World:
         for number, replica in enumerate(self.replicas):
             self._at(0.1 * number, replica.start)
         try:
-            self.loop.run_until(lambda: self.loop.time() >= HORIZON_SECONDS)
+            self.loop.run_until(lambda: self.loop.time() >= self.scenario.scale.horizon_seconds)
             self._end_faults()
             give_up = self.loop.time() + PATIENCE_SECONDS
-            self.loop.run_until(lambda: self.loop.time() > give_up or self._settled())
+            while True:
+                self.loop.run_until(lambda: self.loop.time() > give_up or self._settled())
+                if self.loop.time() > give_up or len(self.server.history) >= WRITES_AT_LEAST:
+                    break
+                self.users.go_on(FURTHER_AT_ONCE)
             self.quiet_from = self.loop.time() + 5.0
-            self.loop.run_until(lambda: self.loop.time() >= self.quiet_from + QUIET_SECONDS)
+            quiet_until = self.quiet_from + self.scenario.scale.quiet_seconds
+            self.loop.run_until(lambda: self.loop.time() >= quiet_until)
         except Stuck as stuck:
             self.result.violations.append(f"stuck: {stuck}")
         self._judge()
@@ -182,9 +197,14 @@ class _World:
 
     def _settled(self) -> bool:
         """Nothing is left to do, and nothing is on its way."""
-        if self.network.under_way or any(not _is_over(job) for job in self.server.all(ANALYSIS_JOBS)):
+        if self.network.under_way:
             return False
-        return not any(_has_work(queue) for queue in self.server.all(ANALYSIS_QUEUES))
+        if self._looked_at != self.server.version:
+            self._looked_at = self.server.version
+            self._work_left = any(not _is_over(job) for job in self.server.all(ANALYSIS_JOBS)) or any(
+                _has_work(queue) for queue in self.server.all(ANALYSIS_QUEUES)
+            )
+        return not self._work_left
 
     def _end_faults(self) -> None:
         self.injector.armed = self.users.reacts = False
@@ -282,7 +302,7 @@ class _World:
         terms = Terms(
             operators=(OPERATOR,),
             quiet_from=EPOCH + self.quiet_from if self.quiet_from else None,
-            faults_ended=EPOCH + HORIZON_SECONDS,
+            faults_ended=EPOCH + self.scenario.scale.horizon_seconds,
             finish_within_seconds=PATIENCE_SECONDS,
         )
         verdict = judge(history, terms)
@@ -298,9 +318,9 @@ class _World:
         result.digest = hasher.hexdigest()[:16]
 
 
-def simulate(seed: int) -> Result:
+def simulate(seed: int, scale: Scale = SHORT, *, keep_history: bool = True) -> Result:
     """Run the scenario of a seed."""
-    return run(Scenario.of(seed))
+    return run(Scenario.of(seed, scale), keep_history=keep_history)
 
 
 def _is_over(job: Object) -> bool:

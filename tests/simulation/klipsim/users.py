@@ -12,6 +12,7 @@ from typing import Any
 from klipsim.apiserver import ANALYSIS_JOBS, ANALYSIS_QUEUES, JOBS, PODS, ApiServer, Change, Kind, Refused
 from klipsim.nodes import Script
 from klipsim.objects import Object
+from klipsim.scale import Scale
 
 NAMESPACE = "default"
 AGENT = "kubectl"
@@ -82,8 +83,9 @@ class Plan:
         return scripts[min(attempt, len(scripts)) - 1]
 
 
-def plan_users(rng: random.Random, horizon_seconds: float) -> Plan:
-    """At random: two or three queues, 20 to 22 submissions, and interventions of every kind."""
+def plan_users(rng: random.Random, scale: Scale) -> Plan:
+    """At random: two or three queues, 20 submissions or a few more, and interventions of every kind."""
+    horizon_seconds = scale.horizon_seconds
     names = ["default", "bulk", "late"][: rng.choice((2, 2, 3))]
     plan = Plan(
         queues={name: _queue(rng) for name in names},
@@ -93,17 +95,18 @@ def plan_users(rng: random.Random, horizon_seconds: float) -> Plan:
     for name in names:
         late = name == "late" or rng.random() < 0.1
         plan.actions.append(Action(rng.uniform(5, horizon_seconds / 2) if late else 0.0, "create queue", name))
-    jobs = [f"job-{number}" for number in range(rng.randint(20, 22))]
+    jobs = [f"job-{number}" for number in range(rng.randint(*scale.jobs))]
     for name in jobs:
         burst = rng.random() < 0.5
         at = rng.choice((0.5, 10.0)) if burst else rng.uniform(0.1, horizon_seconds * 0.7)
         plan.actions.append(Action(at, "submit", name, _job(rng, names, at)))
-        plan.scripts[name] = [_script(rng) for _ in range(rng.randint(1, 4))] + [Script(rng.uniform(0.5, 3), 0)]
+        drawn = rng.randint(1, scale.attempts_scripted)
+        plan.scripts[name] = [_script(rng, scale) for _ in range(drawn)] + [Script(rng.uniform(0.5, 3), 0)]
         if rng.random() < 0.1:
             plan.scripts[name] = [_failing(rng)]
-    for _ in range(rng.randint(3, 9)):
+    for _ in range(rng.randint(*scale.interventions)):
         plan.actions += _intervention(rng, jobs, names, horizon_seconds)
-    for _ in range(rng.randint(2, 5)):
+    for _ in range(rng.randint(*scale.reactions)):
         event = rng.choice(tuple(REACTIONS))
         nth = rng.randrange(12) if event in ("reserved", "starting") else rng.randrange(3)
         plan.reactions.append(Reaction(event, nth, rng.choice((0.0, 0.004, 0.02, 0.3)), rng.choice(REACTIONS[event])))
@@ -150,9 +153,10 @@ def _job(rng: random.Random, queues: list[str], at: float) -> Object:
     return spec
 
 
-def _script(rng: random.Random) -> Script:
-    seconds = rng.choice((rng.uniform(0.2, 2.0), rng.uniform(2.0, 8.0), rng.uniform(6.0, 14.0)))
-    if rng.random() < 0.7:
+def _script(rng: random.Random, scale: Scale) -> Script:
+    longest = scale.longest_seconds
+    seconds = rng.choice((rng.uniform(0.2, 2.0), rng.uniform(2.0, 8.0), rng.uniform(6.0, longest)))
+    if rng.random() < scale.succeeding:
         return Script(seconds, 0, posts=rng.random() < 0.7, obeys=rng.random() < 0.7)
     return _failing(rng)
 
@@ -224,7 +228,7 @@ class Users:
         self._happened: Counter[str] = Counter()
         self.submitted: set[str] = set()
         self.reacts = True
-        server.listeners.append(self._changed)
+        server.listen(self._changed, ANALYSIS_JOBS, ANALYSIS_QUEUES)
 
     # --- reactions -------------------------------------------------------------------------------------------
 
@@ -251,6 +255,13 @@ class Users:
                     target = queue if verb in QUEUE_VERBS else job
                     wait = reaction.delay + (8.0 if verb == "run" else 0.05 * number)
                     self._later(wait, Action(wait, verb, target, _VALUES.get(verb)))
+
+    def go_on(self, count: int) -> None:
+        """Submit more than was planned, to the queues in turn; what was lacking is there, so that they succeed."""
+        queues = list(self._plan.queues)
+        for number in range(len(self.submitted), len(self.submitted) + count):
+            spec = {"videoUrl": "https://example.com/v.mp4", "queueName": queues[number % len(queues)]}
+            self.act(Action(0.0, "submit", f"further-{number}", spec))
 
     # --- actions ---------------------------------------------------------------------------------------------
 
