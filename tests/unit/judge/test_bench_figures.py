@@ -64,8 +64,8 @@ def test_a_refill_is_told_step_by_step(log: Log) -> None:
     steps = refill_steps(log.requests())
     assert list(steps) == list(REFILL_STEPS)
     seen, _, released, _, created = (steps[step] for step in REFILL_STEPS)
-    assert (seen.p50, released.p50, created.p50) == (pytest.approx(1), pytest.approx(2), pytest.approx(3))
-    assert status_age_seconds(log.requests()).p50 == pytest.approx(1)
+    assert [seen.p50, released.p50, created.p50] == pytest.approx([1, 2, 3], abs=0.02)  # an answer takes 10 ms
+    assert status_age_seconds(log.requests()).p50 == pytest.approx(1, abs=0.02)
 
 
 def test_pods_that_are_not_of_the_queue_belong_to_no_job(log: Log) -> None:
