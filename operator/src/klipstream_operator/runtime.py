@@ -10,7 +10,7 @@ from typing import Any
 from klipstream_kube import JOBS, PODS, ApiError, Client, LeaseElector, Reflector, Resource, Unreachable
 from klipstream_operator.acceptance import Acceptance
 from klipstream_operator.admission import Admission
-from klipstream_operator.certificate import Certificate
+from klipstream_operator.certificate import Authority, Certificate
 from klipstream_operator.identity import Identities
 from klipstream_operator.jobs import WorkerContract
 from klipstream_operator.log_archive import LogArchive
@@ -69,9 +69,11 @@ class Runtime:
         )
         turnstile = Turnstile()
         fenced = StatusWriter(client, self.store, self.elector.check, turnstile, self.shown.job_written)
-        contract = WorkerContract(
-            settings.progress_url, settings.tls_ca.read_text() if settings.tls_ca is not None else None
-        )
+        authority = Authority(settings.tls_ca) if settings.tls_ca is not None else None
+
+        def contract() -> WorkerContract:
+            return WorkerContract(settings.progress_url, authority.pem() if authority is not None else None)
+
         self.acceptance = Acceptance(self.store, fenced)
         logs = LogStore(settings.results_claim)
         self.archive = LogArchive(client, self.store, fenced, logs) if settings.archive_logs else None
@@ -281,7 +283,7 @@ class Runtime:
         self.leading = True
         self.shown.leads(True)
         log.info("Leading as %s: %d AnalysisQueues", self.settings.identity, len(self.store.queues))
-        for uid in list(self.store.jobs) + list(self.store.reservations):
+        for uid in list(self.store.reservations) + list(self.store.jobs):
             self.reconciler.enqueue(uid)
             self._look_at_finished(uid)
         for key in list(self.store.queues):
@@ -289,9 +291,9 @@ class Runtime:
         self.acceptance.wanted.set()
         self.replayer.wanted.set()
         works = {
+            "admission": self.admission.run(),
             "acceptance": self.acceptance.run(),
             "reconciler": self.reconciler.run(),
-            "admission": self.admission.run(),
             "sweep": self.sweep.run(),
             "replays": self.replayer.run(),
             "purge": self.purger.run(),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from klipstream_api import AnalysisQueue, names
+from klipstream_api import AnalysisJob, AnalysisQueue, names
 from klipstream_kube import JOBS, PODS, ApiError, Client, Conflict, NotFound, Resource, Unreachable
 from klipstream_operator.log_fields import Fields, attempt_fields, job_fields
 from klipstream_operator.reconciler import Reconciler
@@ -100,7 +100,13 @@ class Sweep:
                 await self.writer.read(job)
                 missed[ANALYSIS_JOBS.qualified_name] += job.uid not in store.jobs
         for obj in jobs.values():
-            if (taken := self.writer.take(obj)) is not None:
+            held = store.jobs.get(obj["metadata"]["uid"])
+            # To read an object again that is held as it is would be half of a take-over's time.
+            if held is not None and version(held) >= _version(obj):
+                taken: AnalysisJob | None = held
+            else:
+                taken = self.writer.take(obj)
+            if taken is not None:
                 missed[ANALYSIS_JOBS.qualified_name] += told.without(obj, job_fields(taken))
             store.refresh(obj["metadata"]["uid"], now)
             self.reconciler.enqueue(obj["metadata"]["uid"])
