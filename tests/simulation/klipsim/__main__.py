@@ -11,11 +11,9 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import partial
 
 from klipsim.coverage import Hits, matrix, missing
 from klipsim.run import Result, Scenario, run, simulate
-from klipsim.scale import SCALES, SHORT, Scale
 from klipsim.shrink import shrunk
 from klipsim.trace import lines
 
@@ -33,23 +31,23 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="only this one, with what happened")
     parser.add_argument("--about", default="", help="with --seed: only what concerns this job or queue")
     parser.add_argument("--shrink", action="store_true", help="with --seed: leave out what does not matter")
-    parser.add_argument("--scale", choices=SCALES, default=SHORT.name, help="how large each run is")
     options = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":
         # The order of sets of strings is part of a run.
         arguments = [sys.executable, "-m", "klipsim", *sys.argv[1:]]
         os.execve(sys.executable, arguments, os.environ | {"PYTHONHASHSEED": "0"})
     if options.seed is not None:
-        return _one(Scenario.of(options.seed, SCALES[options.scale]), options.about, options.shrink)
-    return _many(range(options.first, options.first + options.runs), SCALES[options.scale], options.processes)
+        return _one(options.seed, options.about, options.shrink)
+    return _many(range(options.first, options.first + options.runs), options.processes)
 
 
-def _one(scenario: Scenario, about: str, shrink: bool) -> int:
+def _one(seed: int, about: str, shrink: bool) -> int:
+    scenario = Scenario.of(seed)
     if shrink:
         scenario, result = shrunk(scenario, lambda text: print(text, flush=True))
     else:
         result = run(scenario)
-    print(f"seed {scenario.seed}: {scenario.replicas} replicas, rooms {scenario.plan.rooms}")
+    print(f"seed {seed}: {scenario.replicas} replicas, rooms {scenario.plan.rooms}")
     for part in (*scenario.faults, *scenario.plan.reactions, *scenario.plan.actions):
         print(f"  {part}")
     for line in lines(result.history, about):
@@ -60,7 +58,7 @@ def _one(scenario: Scenario, about: str, shrink: bool) -> int:
     return 1 if result.violations else 0
 
 
-def _many(seeds: range, scale: Scale, processes: int) -> int:
+def _many(seeds: range, processes: int) -> int:
     began = time.monotonic()
     hits: Hits = Counter()
     totals: Counter[str] = Counter()
@@ -68,14 +66,14 @@ def _many(seeds: range, scale: Scale, processes: int) -> int:
     least = _Least()
     with ProcessPoolExecutor(processes, initializer=_settle) as pool:
         try:
-            for done, result in enumerate(pool.map(partial(simulate, scale=scale, keep_history=False), seeds, chunksize=8), 1):
+            for done, result in enumerate(pool.map(_without_history, seeds, chunksize=8), 1):
                 hits += result.hit
                 least = least.down_to(result)
                 totals += Counter(writes=result.writes, jobs=result.jobs, seconds=int(result.seconds))
                 if result.violations:
                     failed.append(result)
                     if len(failed) <= SHOWN_AT_MOST:
-                        _show(result, scale)
+                        _show(result)
                 if done % 500 == 0:
                     print(f"{done} runs in {time.monotonic() - began:.0f} s, {len(failed)} failed", flush=True)
         except BrokenProcessPool:
@@ -123,11 +121,14 @@ def _settle() -> None:
     gc.freeze()
 
 
-def _show(result: Result, scale: Scale) -> None:
+def _without_history(seed: int) -> Result:
+    return simulate(seed, keep_history=False)
+
+
+def _show(result: Result) -> None:
     for violation in result.violations[:3]:
         print(f"seed {result.seed}: {violation}", flush=True)
-    command = f"make simulate SEED={result.seed}" + (f" SCALE={scale.name}" if scale is not SHORT else "")
-    print(f"  replay it: {command}; make it smaller: {command} SHRINK=1")
+    print(f"  replay it: make simulate SEED={result.seed}; make it smaller: make simulate SEED={result.seed} SHRINK=1")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from klipjudge.history import Request
@@ -405,8 +406,12 @@ class ApiServer:
 
     def stamp(self, later_seconds: float = 0.0) -> str:
         """A time of the API: whole seconds."""
-        moment = datetime.fromtimestamp(int(self.now() + later_seconds), UTC)
-        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return _stamp(int(self.now() + later_seconds))
+
+
+@lru_cache(maxsize=64)
+def _stamp(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def at_version(obj: Object, version: int) -> Object:

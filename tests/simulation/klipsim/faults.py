@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from klipsim.http_api import Answer, refusal
 from klipsim.rows import READ, ROWS, UNREACHABLE
-from klipsim.scale import Scale
 
 CRASHES = ("crash before", "crash after")
 REFUSALS: dict[str, tuple[int, str, dict[str, str]]] = {
@@ -56,24 +55,23 @@ class Fault:
         return f"{self.kind} at {self.at:.1f} s for {self.seconds:.1f} s (replica {self.replica})"
 
 
+FAULTS_AT_LEAST = 5
 _RARE = ("Job's name occupied", "Job fenced off", "lost pod ended", "lost pod deleted", "replay asked for",
          "superseded", "replay refused")  # fmt: skip
 _WEIGHTED = (*(row for row in ROWS if row not in UNREACHABLE), *4 * _RARE)
 
 
-def plan_faults(rng: random.Random, scale: Scale) -> list[Fault]:
+def plan_faults(rng: random.Random, horizon_seconds: float) -> list[Fault]:
     """At random: some hit a write, if it comes to that; five or more begin at a time, so that many always happen."""
-    horizon_seconds = scale.horizon_seconds
-    late = [min(seconds, scale.latest_seconds) for seconds in (0.3, 2.0, 6.0, 16.0, 28.0, 45.0)]
     faults = []
-    for _ in range(rng.randint(*scale.write_faults)):
+    for _ in range(rng.randint(3, 9)):
         kind = rng.choice(WRITE_FAULTS)
         row = rng.choice(_WEIGHTED)
         common = row in ("accepted", "started", "succeeded", "progress", "running", "Job created",
                          "reserve or release slots", "Lease taken or renewed")  # fmt: skip
         nth = rng.randrange(12) if common else rng.choice((0, 0, 0, 1, 2))
-        faults.append(Fault(kind, row, nth, seconds=rng.choice(late), detail=rng.random()))
-    for _ in range(rng.randint(*scale.timed_faults)):
+        faults.append(Fault(kind, row, nth, seconds=rng.choice((0.3, 2.0, 6.0, 16.0, 28.0, 45.0)), detail=rng.random()))
+    for _ in range(rng.randint(FAULTS_AT_LEAST, FAULTS_AT_LEAST + 2)):
         kind = rng.choice(TIMED_FAULTS)
         at, seconds = rng.uniform(0.0, horizon_seconds), rng.choice((0.5, 3.0, 8.0, 17.0, 30.0))
         if kind == "node lost":

@@ -30,7 +30,6 @@ from klipsim.nodes import Nodes
 from klipsim.objects import Object
 from klipsim.replica import OPERATOR, Replica
 from klipsim.rows import TRANSITION
-from klipsim.scale import SHORT, WRITES_AT_LEAST, Scale
 from klipsim.schema import FINISHED
 from klipsim.thrift import nothing_twice
 from klipsim.users import NAMESPACE, Action, Plan, Users, plan_users
@@ -38,10 +37,15 @@ from klipstream_api.analysisqueue import OPERATION_ANNOTATIONS
 from klipstream_operator.settings import Settings
 from klipstream_operator.status_writer import StatusWriter
 
+HORIZON_SECONDS = 45.0
+"""Users act and faults begin within this time."""
+WRITES_AT_LEAST = 200
+"""A run that is over with fewer writes goes on with further submissions."""
 FURTHER_AT_ONCE = 3
-"""So many submissions follow where a run had too few writes."""
 PATIENCE_SECONDS = 900.0
 """After the last fault everything must be finished within this time."""
+QUIET_SECONDS = 25.0
+"""How long the steady state at the end is watched."""
 REPLICAS = ("a", "b", "c")
 _OPERATIONS = [(name.value, annotation) for name, annotation in OPERATION_ANNOTATIONS.items()]
 
@@ -77,13 +81,13 @@ class Scenario:
     plan: Plan
     faults: list[Fault]
     replicas: int
-    scale: Scale
 
     @classmethod
-    def of(cls, seed: int, scale: Scale = SHORT) -> Scenario:
+    def of(cls, seed: int) -> Scenario:
         """The scenario of a seed."""
         rng = random.Random(f"plan {seed}")
-        return cls(seed, plan_users(rng, scale), plan_faults(rng, scale), rng.choice((2, 2, 3)), scale)
+        plan = plan_users(rng, HORIZON_SECONDS)
+        return cls(seed, plan, plan_faults(rng, HORIZON_SECONDS), rng.choice((2, 2, 3)))
 
 
 def run(scenario: Scenario, *, keep_history: bool = True) -> Result:
@@ -170,7 +174,7 @@ class _World:
         for number, replica in enumerate(self.replicas):
             self._at(0.1 * number, replica.start)
         try:
-            self.loop.run_until(lambda: self.loop.time() >= self.scenario.scale.horizon_seconds)
+            self.loop.run_until(lambda: self.loop.time() >= HORIZON_SECONDS)
             self._end_faults()
             give_up = self.loop.time() + PATIENCE_SECONDS
             while True:
@@ -179,8 +183,7 @@ class _World:
                     break
                 self.users.go_on(FURTHER_AT_ONCE)
             self.quiet_from = self.loop.time() + 5.0
-            quiet_until = self.quiet_from + self.scenario.scale.quiet_seconds
-            self.loop.run_until(lambda: self.loop.time() >= quiet_until)
+            self.loop.run_until(lambda: self.loop.time() >= self.quiet_from + QUIET_SECONDS)
         except Stuck as stuck:
             self.result.violations.append(f"stuck: {stuck}")
         self._judge()
@@ -302,7 +305,7 @@ class _World:
         terms = Terms(
             operators=(OPERATOR,),
             quiet_from=EPOCH + self.quiet_from if self.quiet_from else None,
-            faults_ended=EPOCH + self.scenario.scale.horizon_seconds,
+            faults_ended=EPOCH + HORIZON_SECONDS,
             finish_within_seconds=PATIENCE_SECONDS,
         )
         verdict = judge(history, terms)
@@ -318,9 +321,9 @@ class _World:
         result.digest = hasher.hexdigest()[:16]
 
 
-def simulate(seed: int, scale: Scale = SHORT, *, keep_history: bool = True) -> Result:
+def simulate(seed: int, *, keep_history: bool = True) -> Result:
     """Run the scenario of a seed."""
-    return run(Scenario.of(seed, scale), keep_history=keep_history)
+    return run(Scenario.of(seed), keep_history=keep_history)
 
 
 def _is_over(job: Object) -> bool:

@@ -70,7 +70,10 @@ def _filled(value: Any, defaults: _Defaults) -> Any:
 
 
 def broken_rules(resource: str, before: Object | None, after: Object) -> list[tuple[str, str]]:
-    """(field, message) of each rule of the CRDs that a write breaks; of transitions the first is told. What the schema itself refuses is not judged."""
+    """(field, message) of each rule of the CRDs that a write breaks; of transitions the first is told.
+
+    What the schema itself refuses is not judged.
+    """
     if resource != "analysisjobs.analysis.klipstream.io":
         return []
     spec, status = after["spec"], after.get("status") or {}

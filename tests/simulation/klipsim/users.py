@@ -12,7 +12,6 @@ from typing import Any
 from klipsim.apiserver import ANALYSIS_JOBS, ANALYSIS_QUEUES, JOBS, PODS, ApiServer, Change, Kind, Refused
 from klipsim.nodes import Script
 from klipsim.objects import Object
-from klipsim.scale import Scale
 
 NAMESPACE = "default"
 AGENT = "kubectl"
@@ -83,9 +82,8 @@ class Plan:
         return scripts[min(attempt, len(scripts)) - 1]
 
 
-def plan_users(rng: random.Random, scale: Scale) -> Plan:
-    """At random: two or three queues, 20 submissions or a few more, and interventions of every kind."""
-    horizon_seconds = scale.horizon_seconds
+def plan_users(rng: random.Random, horizon_seconds: float) -> Plan:
+    """At random: two or three queues, 20 to 22 submissions, and interventions of every kind."""
     names = ["default", "bulk", "late"][: rng.choice((2, 2, 3))]
     plan = Plan(
         queues={name: _queue(rng) for name in names},
@@ -95,18 +93,17 @@ def plan_users(rng: random.Random, scale: Scale) -> Plan:
     for name in names:
         late = name == "late" or rng.random() < 0.1
         plan.actions.append(Action(rng.uniform(5, horizon_seconds / 2) if late else 0.0, "create queue", name))
-    jobs = [f"job-{number}" for number in range(rng.randint(*scale.jobs))]
+    jobs = [f"job-{number}" for number in range(rng.randint(20, 22))]
     for name in jobs:
         burst = rng.random() < 0.5
         at = rng.choice((0.5, 10.0)) if burst else rng.uniform(0.1, horizon_seconds * 0.7)
         plan.actions.append(Action(at, "submit", name, _job(rng, names, at)))
-        drawn = rng.randint(1, scale.attempts_scripted)
-        plan.scripts[name] = [_script(rng, scale) for _ in range(drawn)] + [Script(rng.uniform(0.5, 3), 0)]
+        plan.scripts[name] = [_script(rng) for _ in range(rng.randint(1, 4))] + [Script(rng.uniform(0.5, 3), 0)]
         if rng.random() < 0.1:
             plan.scripts[name] = [_failing(rng)]
-    for _ in range(rng.randint(*scale.interventions)):
+    for _ in range(rng.randint(3, 9)):
         plan.actions += _intervention(rng, jobs, names, horizon_seconds)
-    for _ in range(rng.randint(*scale.reactions)):
+    for _ in range(rng.randint(2, 5)):
         event = rng.choice(tuple(REACTIONS))
         nth = rng.randrange(12) if event in ("reserved", "starting") else rng.randrange(3)
         plan.reactions.append(Reaction(event, nth, rng.choice((0.0, 0.004, 0.02, 0.3)), rng.choice(REACTIONS[event])))
@@ -153,10 +150,9 @@ def _job(rng: random.Random, queues: list[str], at: float) -> Object:
     return spec
 
 
-def _script(rng: random.Random, scale: Scale) -> Script:
-    longest = scale.longest_seconds
-    seconds = rng.choice((rng.uniform(0.2, 2.0), rng.uniform(2.0, 8.0), rng.uniform(6.0, longest)))
-    if rng.random() < scale.succeeding:
+def _script(rng: random.Random) -> Script:
+    seconds = rng.choice((rng.uniform(0.2, 2.0), rng.uniform(2.0, 8.0), rng.uniform(6.0, 14.0)))
+    if rng.random() < 0.7:
         return Script(seconds, 0, posts=rng.random() < 0.7, obeys=rng.random() < 0.7)
     return _failing(rng)
 

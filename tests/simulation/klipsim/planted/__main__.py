@@ -14,7 +14,6 @@ import klipsim.loop
 from klipsim.planted.bug import rule_of, swap
 from klipsim.planted.table import BUGS, UNSEEN
 from klipsim.run import simulate
-from klipsim.scale import LONG
 
 BY_NAME = {bug.name: bug for bug in (*BUGS, *UNSEEN)}
 CALLBACKS_AT_MOST = 100_000
@@ -68,7 +67,7 @@ def caught(further: Iterable[int], name: str) -> tuple[int | None, set[str]]:
 
 
 def _broken(seed: int) -> set[str]:
-    return {rule_of(violation) for violation in simulate(seed, LONG).violations}
+    return {rule_of(violation) for violation in simulate(seed).violations}
 
 
 def _say(as_json: bool, *, bug: str, seed: int | None, rules: list[str]) -> None:
