@@ -56,6 +56,8 @@ class Observability:
 
     def queue_seen(self, key: QueueKey) -> None:
         """An AnalysisQueue may have changed: the status does not tell its mode, so that is compared here."""
+        if self.recorder is None:
+            return
         queue = self._store.queues.get(key)
         if queue is None:
             self._modes.pop(key, None)
@@ -64,5 +66,5 @@ class Observability:
         before = self._modes.setdefault(key, now)
         self._modes[key] = now
         changed = before[0] == now[0] and before[1] is not now[1]
-        if changed and self.leading_since is not None and self.recorder is not None:
+        if changed and self.leading_since is not None:
             self.recorder.record(queue, mode_event(queue.spec.mode))

@@ -94,6 +94,9 @@ class Reconciler:
         while True:
             async with self._work_queue.next() as uid:
                 await self._reconcile_guarded(uid)
+            # A key that is there is got at once, and most need no request: without this, thousands of them would hold
+            # up everybody else, as after a take-over.
+            await asyncio.sleep(0)
 
     async def _reconcile_guarded(self, uid: str) -> None:
         try:
@@ -113,6 +116,8 @@ class Reconciler:
     async def reconcile(self, uid: str) -> None:
         """Take steps for one AnalysisJob until there is nothing to do."""
         for _ in range(STEPS_AT_MOST):
+            # What is decided now is decided on all that was noted so far: our own writes are not looked at twice.
+            self._work_queue.seen(uid)
             job = self.store.jobs.get(uid)
             if job is None:
                 await self._confirm_deleted(uid)

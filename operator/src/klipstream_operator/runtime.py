@@ -123,7 +123,7 @@ class Runtime:
         self.shown.queue_seen(key)
         if self.leading:
             self.admission.enqueue(key)
-            self.replayer.wanted.set()
+            self.replayer.look(key)
             self.purger.look_at_queue(key)
 
     def _unaccepted_changed(self) -> None:
@@ -283,16 +283,17 @@ class Runtime:
         self.leading = True
         self.shown.leads(True)
         log.info("Leading as %s: %d AnalysisQueues", self.settings.identity, len(self.store.queues))
-        for uid in list(self.store.jobs) + list(self.store.reservations):
+        for uid in list(self.store.reservations) + list(self.store.jobs):
             self.reconciler.enqueue(uid)
             self._look_at_finished(uid)
         for key in list(self.store.queues):
             self.purger.look_at_queue(key)
         self.acceptance.wanted.set()
+        self.replayer.wanted.set()
         works = {
+            "admission": self.admission.run(),
             "acceptance": self.acceptance.run(),
             "reconciler": self.reconciler.run(),
-            "admission": self.admission.run(),
             "sweep": self.sweep.run(),
             "replays": self.replayer.run(),
             "purge": self.purger.run(),
