@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from klipstream_gateway.routes import RateClass
 from klipstream_sealing import PublicKey
 from klipstream_service import BadSetting, Environment
+from klipstream_service.tracing import TracingSettings
 
 Network = IPv4Network | IPv6Network
 
@@ -46,6 +47,7 @@ class Settings:
     results_claim: str | None
     lease_name: str
     lease_namespace: str
+    tracing: TracingSettings | None
     log_format: str
     log_level: str
 
@@ -87,6 +89,7 @@ class Settings:
             results_claim=env.text("RESULTS_CLAIM") or None,
             lease_name=env.text("LEASE_NAME", "klipstream-operator"),
             lease_namespace=env.text("LEASE_NAMESPACE", home),
+            tracing=TracingSettings.from_environment(env),
             log_format=env.log_format(),
             log_level=env.log_level(),
         )
