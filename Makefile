@@ -23,7 +23,7 @@ ON_KIND := $(filter kind,$(CLUSTER))
 KIND_TESTS := $(if $(ON_KIND),--cluster kind -m "(not node or kind) and not sweep")
 # Three at a time: most tests wait for a cluster more than they compute, and each process has an API server of its own.
 # A machine takes one node, so the tests that start one come afterwards, one after the other.
-PYTEST := $(BIN)/pytest -q $(or $(KIND_TESTS),-n 3 -m "not node")
+PYTEST := $(BIN)/pytest -q --durations=25 --durations-min=10 $(or $(KIND_TESTS),-n 3 -m "not node")
 ON_NODE := $(if $(ON_KIND),,$(BIN)/pytest -q -m "node and not sweep")
 NODE := node_modules/installed
 # What node and its tools are started with: node comes as a Python wheel.
@@ -160,7 +160,7 @@ integration: cluster-binaries $(TEST_PACKAGES) ## Tests against a real API serve
 
 .PHONY: e2e
 e2e: cluster-binaries $(TEST_PACKAGES) ## End-to-end suites on the real node: make e2e [SUITE=name]
-	$(BIN)/pytest -q -s $(KIND_TESTS) $(if $(filter gateway,$(SUITE)),tests/integration/gateway tests/unit/gateway) tests/e2e $(if $(SUITE),-k $(SUITE))
+	$(BIN)/pytest -q -s $(KIND_TESTS) $(if $(filter gateway cli,$(SUITE)),tests/integration/$(SUITE) tests/unit/$(SUITE)) tests/e2e $(if $(SUITE),-k $(SUITE))
 
 .PHONY: e2e-convex-live
 e2e-convex-live: cluster-binaries $(TEST_PACKAGES) ## The Convex cases on a real deployment: CONVEX_URL, CONVEX_DEPLOY_KEY, both secrets

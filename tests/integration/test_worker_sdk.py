@@ -69,6 +69,7 @@ def test_what_the_sdk_reports_ends_up_in_the_status_and_in_metrics(world: World,
     took = {each["stage"]: each for each in attempt["resources"]}
     assert set(took) == {"Downloading", "Analyzing"}
     assert all(each["peakMemoryBytes"] > 2**20 for each in took.values())
+    assert took["Analyzing"]["wallSeconds"] > 0
     metrics = httpx.get(f"http://127.0.0.1:{world.operator.metrics_port}/metrics", trust_env=False).text
     counted = [line for line in metrics.splitlines() if line.startswith("klipstream_stage_peak_memory_bytes_count")]
     assert len(counted) == 2

@@ -138,7 +138,9 @@ def test_an_attempt_counts_by_its_failure_class(metrics: Metrics, failure_class:
 
 
 def took(*stages: str) -> tuple[StageResources, ...]:
-    return tuple(StageResources(stage=stage, peak_memory_bytes=2**30, cpu_seconds=50.0) for stage in stages)
+    return tuple(
+        StageResources(stage=stage, peak_memory_bytes=2**30, cpu_seconds=50.0, wall_seconds=90.0) for stage in stages
+    )
 
 
 def test_what_the_stages_of_an_attempt_took_counts_at_its_end_however_it_ends(metrics: Metrics) -> None:
@@ -155,6 +157,7 @@ def test_what_the_stages_of_an_attempt_took_counts_at_its_end_however_it_ends(me
             life.after(100).due().started()
     labels = {"type": "vod", "stage": "Analyzing"}
     assert value(metrics, "stage_cpu_seconds_sum", **labels) == 100
+    assert value(metrics, "stage_run_seconds_sum", **labels) == 180
     assert value(metrics, "stage_peak_memory_bytes_bucket", le="1.073741824e+09", **labels) == 2
     assert value(metrics, "stage_peak_memory_bytes_bucket", le="5.36870912e+08", **labels) == 0
 

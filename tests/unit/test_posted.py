@@ -89,6 +89,12 @@ def test_what_the_stages_took_goes_along_and_is_no_progress_by_itself() -> None:
     assert posted(None, after, 1, post(50, resources=[{"stage": "A", "cpu_seconds": 9}]), at(2)) is None
 
 
+def test_the_time_of_a_stage_goes_along() -> None:
+    after = posted(None, None, 1, post(50, resources=[{"stage": "A", "wall_seconds": 7.5}]), at(1))
+    assert after is not None
+    assert after.resources == (StageResources(stage="A", wall_seconds=7.5),)
+
+
 def test_what_the_stages_took_stays_until_there_is_a_newer_word_of_the_same_attempt() -> None:
     written, other = progress(50, 1, resources=(took("A", 1),)), (took("A", 2),)
     for pending, expected in (
@@ -105,7 +111,8 @@ def test_what_the_stages_took_stays_until_there_is_a_newer_word_of_the_same_atte
 
 @pytest.mark.parametrize(
     "resources",
-    [[{"stage": "A", "cpu_seconds": -1}], [{"stage": "A", "cpu_seconds": float("inf")}], [{"stage": ""}],
+    [[{"stage": "A", "cpu_seconds": -1}], [{"stage": "A", "wall_seconds": -1}],
+     [{"stage": "A", "wall_seconds": 1e9}], [{"stage": "A", "cpu_seconds": float("inf")}], [{"stage": ""}],
      [{"stage": "A", "peak_memory_bytes": 2**60}], [{"stage": "A", "peak_memory_bytes": 1.5}],
      [{"stage": f"{n}"} for n in range(17)], [{"stage": "x" * 65}], {"stage": "A"}],
 )  # fmt: skip

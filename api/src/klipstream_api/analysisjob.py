@@ -27,6 +27,7 @@ MAX_PARAMS_CHARACTERS = 12_288
 MAX_MEMORY_BYTES = 2**53
 """The largest integer that every reader of JSON understands."""
 MAX_CPU_SECONDS = 1_000_000_000
+MAX_WALL_SECONDS = 31_536_000
 
 ShortText = Annotated[str, Field(max_length=256)]
 Url = Annotated[str, StringConstraints(min_length=8, max_length=2048, pattern=HTTP_URL)]
@@ -145,6 +146,8 @@ class StageResources(WireModel):
     """The most memory that was in use at once and could not be given back, of the whole container if it can be told."""
     cpu_seconds: Annotated[float, Field(ge=0, le=MAX_CPU_SECONDS, allow_inf_nan=False)] | None = None
     """CPU time, of child processes as well."""
+    wall_seconds: Annotated[float, Field(ge=0, le=MAX_WALL_SECONDS, allow_inf_nan=False)] | None = None
+    """Time on the clock while it was the stage that was on."""
 
 
 StagesResources = Annotated[tuple[StageResources, ...], Field(max_length=16)]

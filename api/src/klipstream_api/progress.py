@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
-from klipstream_api.analysisjob import MAX_CPU_SECONDS, MAX_MEMORY_BYTES
+from klipstream_api.analysisjob import MAX_CPU_SECONDS, MAX_MEMORY_BYTES, MAX_WALL_SECONDS
 from klipstream_api.meta import Time
 
 
@@ -19,6 +19,8 @@ class PostedResources(BaseModel):
     """The most memory that was in use at once."""
     cpu_seconds: Annotated[NonNegativeFloat, Field(le=MAX_CPU_SECONDS, allow_inf_nan=False)] | None = None
     """CPU time, of child processes as well."""
+    wall_seconds: Annotated[NonNegativeFloat, Field(le=MAX_WALL_SECONDS, allow_inf_nan=False)] | None = None
+    """Time on the clock while it was the stage that was on."""
 
 
 class ProgressPost(BaseModel):

@@ -14,6 +14,7 @@ from klipstream_cli.times import moment
 Job = dict[str, Any]
 BINS = 24
 NONE = "(none)"
+MEASURED = ("wallSeconds", "cpuSeconds", "peakMemoryBytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,15 @@ class Spread:
     p50: float
     p90: float
     most: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageFigures:
+    """What a stage took; None for what no worker measured."""
+
+    wall_seconds: Spread | None
+    cpu_seconds: Spread | None
+    peak_memory_bytes: Spread | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +59,8 @@ class Report:
     retried: int
     failures: dict[str, int]
     """Failed attempts, by class and reason."""
-    stages: dict[str, tuple[Spread | None, Spread | None]]
-    """CPU seconds and peak bytes by stage, as workers measured them."""
+    stages: dict[str, StageFigures]
+    """By stage, as workers measured them."""
     queues: dict[str, dict[str, int]]
     """Final phases by queue."""
 
@@ -77,8 +87,7 @@ def report(jobs: Iterable[Job], since: datetime, until: datetime) -> Report:
     runs: dict[str, list[float]] = defaultdict(list)
     turnarounds, failures, attempts, retried = [], Counter[str](), 0, 0
     queues: dict[str, Counter[str]] = defaultdict(Counter)
-    cpu: dict[str, list[float]] = defaultdict(list)
-    memory: dict[str, list[float]] = defaultdict(list)
+    stages: dict[str, dict[str, list[float]]] = {}
     for job in done:
         status = job.get("status", {})
         queues[queue_of(job) or NONE][phase_of(job)] += 1
@@ -97,10 +106,10 @@ def report(jobs: Iterable[Job], since: datetime, until: datetime) -> Report:
             if entry.get("failureClass"):
                 failures[f"{entry['failureClass']}: {entry.get('reason') or 'no reason'}"] += 1
             for stage in entry.get("resources") or []:
-                if stage.get("cpuSeconds") is not None:
-                    cpu[stage["stage"]].append(float(stage["cpuSeconds"]))
-                if stage.get("peakMemoryBytes") is not None:
-                    memory[stage["stage"]].append(float(stage["peakMemoryBytes"]))
+                took = stages.setdefault(stage["stage"], {key: [] for key in MEASURED})
+                for key in MEASURED:
+                    if stage.get(key) is not None:
+                        took[key].append(float(stage[key]))
     hours = max(1e-9, (until - since).total_seconds() / 3600)
     return Report(
         since=since,
@@ -119,7 +128,11 @@ def report(jobs: Iterable[Job], since: datetime, until: datetime) -> Report:
         attempts=attempts,
         retried=retried,
         failures=dict(failures.most_common()),
-        stages={stage: (spread(cpu[stage]), spread(memory[stage])) for stage in {**cpu, **memory}},
+        stages={
+            stage: StageFigures(*(spread(took[key]) for key in MEASURED))
+            for stage, took in stages.items()
+            if any(took.values())
+        },
         queues={queue: dict(phases) for queue, phases in sorted(queues.items())},
     )
 

@@ -25,6 +25,7 @@ text { fill: var(--soft); font-size: 11px }
 """
 
 QUANTILES = ("median", "9 in 10", "longest")
+STAGE_COLUMNS = ("stage", "time median", "time 9 in 10", "CPU median", "CPU 9 in 10", "memory 9 in 10")
 
 
 def page(report: Report, title: str) -> str:
@@ -45,7 +46,7 @@ def page(report: Report, title: str) -> str:
         _table("Queues", ("queue", "Succeeded", "Failed", "Cancelled", "Rejected"),
                ((q, *(str(p.get(k, 0)) for k in ("Succeeded", "Failed", "Cancelled", "Rejected")))
                 for q, p in report.queues.items())),
-        _table("Stages, as workers measured them", ("stage", "CPU median", "CPU 9 in 10", "memory 9 in 10"),
+        _table("Stages, as workers measured them", STAGE_COLUMNS,
                stage_rows(report)),
     ]  # fmt: skip
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
@@ -54,10 +55,13 @@ def page(report: Report, title: str) -> str:
 
 
 def stage_rows(report: Report) -> Iterable[tuple[str, ...]]:
-    """Stage, CPU at the median and for 9 in 10, memory for 9 in 10."""
-    for stage, (cpu, memory) in report.stages.items():
+    """Cells under STAGE_COLUMNS; empty for what no worker measured."""
+    for stage, took in report.stages.items():
+        wall, cpu, memory = took.wall_seconds, took.cpu_seconds, took.peak_memory_bytes
         yield (
             stage,
+            "" if wall is None else span(wall.p50),
+            "" if wall is None else span(wall.p90),
             "" if cpu is None else span(cpu.p50),
             "" if cpu is None else span(cpu.p90),
             "" if memory is None else f"{memory.p90 / 2**20:.0f} MiB",

@@ -74,13 +74,16 @@ class Metrics:
         self._stage_cpu = histogram(
             "stage_cpu", "CPU time of a stage of an attempt.", CPU_BUCKETS, *_QUEUE, "type", "stage"
         )
+        self._stage_run = histogram(
+            "stage_run", "Time on the clock of a stage of an attempt.", RUN_BUCKETS, *_QUEUE, "type", "stage"
+        )
         self._stage_memory = Histogram(
             "klipstream_stage_peak_memory_bytes", "The most memory of a stage of an attempt.",
             (*_QUEUE, "type", "stage"), buckets=MEMORY_BUCKETS, registry=registry,
         )  # fmt: skip
         self._of_queues = (
             self._accepted, self._rejected, self._finished, self._replayed, self._ended, self._retried, self._returned,
-            self._wait, self._run, self._stage_cpu, self._stage_memory,
+            self._wait, self._run, self._stage_cpu, self._stage_run, self._stage_memory,
         )  # fmt: skip
         self._reconcile = histogram("operator_reconcile", "One look at an AnalysisJob.", RECONCILE_BUCKETS)
         self._reconcile_errors = counter("operator_reconcile_errors", "Looks at an AnalysisJob that were cut short.")
@@ -150,6 +153,8 @@ class Metrics:
             of_stage = (*labels, self._type(key, job.spec.type or ""), self._stage(key, use.stage))
             if use.cpu_seconds is not None:
                 self._stage_cpu.labels(*of_stage).observe(use.cpu_seconds)
+            if use.wall_seconds is not None:
+                self._stage_run.labels(*of_stage).observe(use.wall_seconds)
             if use.peak_memory_bytes is not None:
                 self._stage_memory.labels(*of_stage).observe(use.peak_memory_bytes)
 

@@ -61,7 +61,10 @@ def resources_of(post: ProgressPost) -> tuple[StageResources, ...] | None:
     """What a post says of the stages, each once: the last word counts."""
     by_stage = {
         each.stage: StageResources(
-            stage=each.stage, peak_memory_bytes=each.peak_memory_bytes, cpu_seconds=each.cpu_seconds
+            stage=each.stage,
+            peak_memory_bytes=each.peak_memory_bytes,
+            cpu_seconds=each.cpu_seconds,
+            wall_seconds=each.wall_seconds,
         )
         for each in post.resources
     }

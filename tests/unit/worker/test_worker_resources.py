@@ -177,7 +177,7 @@ class Steps:
     """A meter that says what it is told."""
 
     def __init__(self) -> None:
-        self.cpu, self.memory, self.broken = 0.0, 10 * 2**30, False
+        self.cpu, self.memory, self.broken, self.now = 0.0, 10 * 2**30, False, 1000.0
 
     def cpu_seconds(self) -> float:
         if self.broken:
@@ -193,20 +193,25 @@ class Steps:
 
 def test_use_is_attributed_to_the_stage_that_is_on() -> None:
     steps = Steps()
-    meters = StageMeters(steps)
+    meters = StageMeters(steps, clock=lambda: steps.now)
     assert meters.switch("Outer") is None
     steps.cpu += 1
+    steps.now += 10
     outer = meters.switch("Inner")
     assert outer == "Outer"
     steps.cpu += 2
+    steps.now += 20
     steps.memory += 5
     meters.switch(outer)
     steps.cpu += 4
+    steps.now += 40
     meters.switch(None)
     steps.cpu += 8
+    steps.now += 80
     meters.end()
     assert {name: use.cpu_seconds for name, use in meters.stages.items()} == {"Outer": 5, "Inner": 2}
-    assert meters.stages["Inner"] == StageUse(10 * 2**30 + 5, 2.0)
+    assert {name: use.wall_seconds for name, use in meters.stages.items()} == {"Outer": 50, "Inner": 20}
+    assert meters.stages["Inner"] == StageUse(10 * 2**30 + 5, 2.0, 20.0)
 
 
 def test_a_meter_that_fails_costs_its_figures_only() -> None:
@@ -216,7 +221,7 @@ def test_a_meter_that_fails_costs_its_figures_only() -> None:
     meters.switch("Analyzing")
     assert meters.posted() == []
     steps.broken = False
-    assert [each["stage"] for each in meters.posted()] == ["Analyzing"]
+    assert [(each["stage"], each["wall_seconds"]) for each in meters.posted()] == [("Analyzing", 0)]
 
 
 def test_stages_without_end_keep_no_memory() -> None:

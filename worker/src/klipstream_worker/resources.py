@@ -1,4 +1,4 @@
-"""What each stage took: peak memory and CPU seconds, of the container where it has a cgroup, else of the process."""
+"""What each stage took: time, and peak memory and CPU seconds of the container, or of the process without a cgroup."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import resource
 import sys
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -128,6 +130,7 @@ class StageUse:
 
     peak_memory_bytes: int = 0
     cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
 
 
 @dataclass
@@ -139,9 +142,11 @@ class StageMeters:
     """
 
     meter: Meter
+    clock: Callable[[], float] = time.monotonic
     stages: dict[str, StageUse] = field(default_factory=dict)
     _stage: str | None = None
     _cpu_at: float = 0.0
+    _looked_at: float | None = None
     _own_peak: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _ended: threading.Event = field(default_factory=threading.Event)
@@ -180,11 +185,14 @@ class StageMeters:
             if own_peak > self._own_peak > 0:
                 memory_bytes = min(max(memory_bytes, own_peak), max(memory_bytes, self.meter.peak_bytes()))
             used, self._cpu_at = max(0.0, cpu_seconds - self._cpu_at), cpu_seconds
+            now = self.clock()
+            passed, self._looked_at = 0.0 if self._looked_at is None else now - self._looked_at, now
             self._own_peak = max(own_peak, self._own_peak)
             if self._stage is None or (self._stage not in self.stages and len(self.stages) >= STAGES_AT_MOST):
                 return
             use = self.stages.setdefault(self._stage, StageUse())
             use.cpu_seconds += used
+            use.wall_seconds += passed
             use.peak_memory_bytes = max(use.peak_memory_bytes, memory_bytes)
 
     def posted(self) -> list[dict[str, Any]]:
@@ -196,6 +204,7 @@ class StageMeters:
                     "stage": stage,
                     "peak_memory_bytes": use.peak_memory_bytes,
                     "cpu_seconds": round(use.cpu_seconds, 2),
+                    "wall_seconds": round(use.wall_seconds, 2),
                 }
                 for stage, use in self.stages.items()
             ]

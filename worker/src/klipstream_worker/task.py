@@ -239,7 +239,7 @@ class AnalysisTask:
 
     @property
     def resources(self) -> list[dict[str, Any]]:
-        """Per stage so far: stage, peak_memory_bytes, cpu_seconds."""
+        """Per stage so far: stage, peak_memory_bytes, cpu_seconds, wall_seconds."""
         return self._meters.posted()
 
     # --- checkpoints -----------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from klipstream_cli.figures import Report, report
 from klipstream_cli.jobs_view import queue_of
 from klipstream_cli.options import Output, OutputOption, QueueOption, SelectorOption, span_value
 from klipstream_cli.printing import document, table
-from klipstream_cli.report_html import page, stage_rows
+from klipstream_cli.report_html import STAGE_COLUMNS, page, stage_rows
 from klipstream_cli.resources import ANALYSIS_JOBS
 from klipstream_cli.session import current
 from klipstream_cli.times import span
@@ -90,7 +90,7 @@ def _print(found: Report, title: str, since: float) -> None:
         table(("CLASS AND REASON", "COUNT"), [(key, str(count)) for key, count in found.failures.items()])
     if found.stages:
         out("\nStages, as workers measured them\n")
-        table(("STAGE", "CPU-MEDIAN", "CPU-9-IN-10", "MEMORY-9-IN-10"), list(stage_rows(found)))
+        table([name.replace(" ", "-").upper() for name in STAGE_COLUMNS], list(stage_rows(found)))
 
 
 def _sparkline(found: Report) -> str:
