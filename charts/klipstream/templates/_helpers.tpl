@@ -90,7 +90,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - {name: KLIPSTREAM_TRACING_RATIO, value: {{ .sampleRatio | quote }}}
 {{- if .headersSecret }}
 - name: OTEL_EXPORTER_OTLP_HEADERS
-  valueFrom: {secretKeyRef: {name: {{ .headersSecret }}, key: headers}}
+  valueFrom: {secretKeyRef: {name: {{ .headersSecret | quote }}, key: headers}}
 {{- end }}
 {{- end }}
 {{- end }}
