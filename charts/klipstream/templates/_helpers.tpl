@@ -29,6 +29,12 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- define "klipstream.sealingSecret" -}}{{ .Values.sealing.secret | default (printf "%s-sealing" .Release.Name) }}{{- end }}
+{{- /* Label matchers of the series of one component of this release, as its PodMonitor scrapes them: of (list root
+component). Figures of queues carry the queue's namespace, so the job alone tells the release. */}}
+{{- define "klipstream.series" -}}
+{{- $root := index . 0 }}
+{{- $root.Values.monitoring.prometheusRule.selector | default (printf "job=%q" (printf "%s/%s" $root.Release.Namespace (include (printf "klipstream.%s" (index . 1)) $root))) }}
+{{- end }}
 {{- define "klipstream.tlsSecret" -}}
 {{ .Values.progress.existingSecret | default (printf "%s-progress-tls" .Release.Name) }}
 {{- end }}
@@ -205,7 +211,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- /* Hooks that leave nothing behind: of their weight. */}}
 {{- define "klipstream.beforeUpgrade" -}}
-helm.sh/hook: pre-upgrade
+helm.sh/hook: pre-install,pre-upgrade
 helm.sh/hook-weight: {{ . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
