@@ -55,7 +55,7 @@ class QueueWriter:
     turnstile: Turnstile
     fence: Fence
     orders: Orders
-    contract: WorkerContract
+    contract: Callable[[], WorkerContract]
     observe: QueueObserver = lambda *_: None
     dirty: asyncio.Event = field(default_factory=asyncio.Event)
     _reconciling: tuple[str, int | None] | None = None
@@ -132,7 +132,7 @@ class QueueWriter:
         if generation == queue.metadata.generation:
             return False
         try:
-            why = await refusal(queue, self.client, self.contract)
+            why = await refusal(queue, self.client, self.contract())
         except ApiError as error:
             log.warning("AnalysisQueue %s/%s: the worker template could not be tried: %s", *self.key, error,
                         extra=queue_fields(self.key))  # fmt: skip

@@ -51,7 +51,7 @@ class Reconciler:
     client: Client
     store: Store
     writer: StatusWriter
-    contract: WorkerContract
+    contract: Callable[[], WorkerContract]
     timed: Callable[[], AbstractContextManager[None]] = nullcontext
     """Entered around each look at an AnalysisJob."""
     _work_queue: WorkQueue = field(default_factory=WorkQueue)
@@ -165,7 +165,7 @@ class Reconciler:
             why = f"The job asks for too much: {beyond}. Lower spec.resources, then raise spec.replay."
             await self._refuse(job, attempt, "ResourcesOutOfBounds", why)
             return
-        manifest = make_job(job, queue, attempt, self.contract, suspended=suspended)
+        manifest = make_job(job, queue, attempt, self.contract(), suspended=suspended)
         try:
             answer = await self.client.create(JOBS, manifest, job.metadata.namespace, before_send=self._once())
         except AlreadyExists:
@@ -201,7 +201,7 @@ class Reconciler:
         view = self.store.attempt((job.uid, attempt)).job
         if queue is None or view is None:
             return
-        digest = make_job(job, queue, attempt, self.contract)["metadata"]["annotations"][names.TEMPLATE_ANNOTATION]
+        digest = make_job(job, queue, attempt, self.contract())["metadata"]["annotations"][names.TEMPLATE_ANNOTATION]
         if digest == view.template:
             await self._change_job(job, attempt, job_name, {"spec": {"suspend": False}})
         elif not view.fenced:

@@ -10,7 +10,7 @@ from typing import Any
 from klipstream_kube import JOBS, PODS, ApiError, Client, LeaseElector, Reflector, Resource, Unreachable
 from klipstream_operator.acceptance import Acceptance
 from klipstream_operator.admission import Admission
-from klipstream_operator.certificate import Certificate
+from klipstream_operator.certificate import Authority, Certificate
 from klipstream_operator.identity import Identities
 from klipstream_operator.jobs import WorkerContract
 from klipstream_operator.log_archive import LogArchive
@@ -69,9 +69,11 @@ class Runtime:
         )
         turnstile = Turnstile()
         fenced = StatusWriter(client, self.store, self.elector.check, turnstile, self.shown.job_written)
-        contract = WorkerContract(
-            settings.progress_url, settings.tls_ca.read_text() if settings.tls_ca is not None else None
-        )
+        authority = Authority(settings.tls_ca) if settings.tls_ca is not None else None
+
+        def contract() -> WorkerContract:
+            return WorkerContract(settings.progress_url, authority.pem() if authority is not None else None)
+
         self.acceptance = Acceptance(self.store, fenced)
         logs = LogStore(settings.results_claim)
         self.archive = LogArchive(client, self.store, fenced, logs) if settings.archive_logs else None
