@@ -69,7 +69,7 @@ WHY = {
     ("gateway", "leases"): "since when a leader leads, for `uptime_seconds`",
     ("gateway", "tokenreviews"): "whose a Kubernetes token is (`gateway.kubernetesTokens`)",
     ("gateway", "subjectaccessreviews"): "what its owner may do (`gateway.kubernetesTokens`)",
-    ("crds", "customresourcedefinitions"): "brought up to date before an upgrade (`crds.upgrade`)",
+    ("crds", "customresourcedefinitions"): "brought up to date before an installation and an upgrade (`crds.upgrade`)",
     ("test", "analysisjobs"): "the job of `helm test`",
     ("test", "analysisqueues"): "its queue",
 }

@@ -70,6 +70,7 @@ class Observability:
         if queue is None:
             self._modes.pop(key, None)
             return
+        self.metrics.queue_known(key)
         now = (queue.metadata.uid, queue.spec.mode)
         before = self._modes.setdefault(key, now)
         self._modes[key] = now
