@@ -160,7 +160,7 @@ integration: cluster-binaries $(TEST_PACKAGES) ## Tests against a real API serve
 
 .PHONY: e2e
 e2e: cluster-binaries $(TEST_PACKAGES) ## End-to-end suites on the real node: make e2e [SUITE=name]
-	$(BIN)/pytest -q -s $(KIND_TESTS) $(if $(filter gateway,$(SUITE)),tests/integration/gateway tests/unit/gateway) tests/e2e $(if $(SUITE),-k $(SUITE))
+	$(BIN)/pytest -q -s $(KIND_TESTS) $(if $(filter gateway cli,$(SUITE)),tests/integration/$(SUITE) tests/unit/$(SUITE)) tests/e2e $(if $(SUITE),-k $(SUITE))
 
 .PHONY: e2e-convex-live
 e2e-convex-live: cluster-binaries $(TEST_PACKAGES) ## The Convex cases on a real deployment: CONVEX_URL, CONVEX_DEPLOY_KEY, both secrets

@@ -386,7 +386,7 @@ async def every_right_is_used(tools: Tools, rest: AsyncClient, convex: ConvexTes
     await rest.get(waiting.job_id)
     await rest.cancel(waiting.job_id)
     await rest.administer("resume", "default")
-    assert (await rest.queue_metrics()).uptime_seconds >= 0
+    assert (await rest.queue_metrics()).performance.uptime_seconds >= 0
     token = tools.kubectl("create", "token", "default").strip()
     async with AsyncClient(gateway_url(tools), api_key=token) as somebody:
         with pytest.raises(NotAllowed):

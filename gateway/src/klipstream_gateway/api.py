@@ -37,6 +37,7 @@ from klipstream_gateway.requests import (
 )
 from klipstream_gateway.routes import Answer, Call, Handler, HeaderParameter, RateClass, Route, Scope
 from klipstream_gateway.streams import LAST_EVENT_ID, Streams
+from klipstream_gateway.traces import TRACE_HEADER, TRACEPARENT
 
 EVENTS = "text/event-stream"
 KEY_HEADER = HeaderParameter(
@@ -88,6 +89,7 @@ def routes(
     job = "/api/v1/jobs/{job_id}"
     submitting = None if anonymous_submit else Scope.SUBMIT
     status, submit, change, admin = RateClass.STATUS, RateClass.SUBMIT, RateClass.CHANGE, RateClass.ADMIN
+    sent_along = {IDEMPOTENCY_KEY: KEY_HEADER, TRACEPARENT: TRACE_HEADER}
     unknown_job, unknown_queue = Problem.JOB_NOT_FOUND, Problem.QUEUE_NOT_FOUND
 
     def administration(name: str, operation: str, summary: str, handler: Handler, answer: int) -> Route:
@@ -98,10 +100,10 @@ def routes(
     return (
         Route("POST", "/api/v1/analysis", "submitAnalysis", "Jobs", "Submit a video", jobs.submit,
               {202: Submitted}, submit, submitting, body=Submission,
-              problems=(*refused, Problem.SEALING_UNAVAILABLE, Problem.CONFLICT), headers={IDEMPOTENCY_KEY: KEY_HEADER},
+              problems=(*refused, Problem.SEALING_UNAVAILABLE, Problem.CONFLICT), headers=sent_along,
               audited=True),
         Route("POST", "/api/v1/analysis/batch", "submitBatch", "Jobs", "Submit several videos", jobs.submit_batch,
-              {200: BatchView}, submit, submitting, body=Batch, headers={IDEMPOTENCY_KEY: KEY_HEADER}, audited=True,
+              {200: BatchView}, submit, submitting, body=Batch, headers=sent_along, audited=True,
               many=True),
         Route("GET", "/api/v1/jobs", "listJobs", "Jobs", "List jobs", jobs.list_page,
               {200: JobPage}, status, Scope.READ, query=JobQuery),

@@ -19,6 +19,7 @@ from klipstream_gateway.routes import Route
 from klipstream_gateway.settings import Settings
 from klipstream_gateway.streams import Streams
 from klipstream_gateway.submission import Sealer
+from klipstream_gateway.traces import Traces
 from klipstream_gateway.views import Views
 from klipstream_kube import Client
 from klipstream_netguard import Rules
@@ -41,6 +42,7 @@ def make_service(
     client: Client,
     problems: Callable[[], list[str]],
     public_problems: Callable[[], list[str]] | None = None,
+    traces: Traces | None = None,
 ) -> Service:
     """Everything that the routes need. `problems` are what keeps the replica from being ready, `public_problems` the
     same in words for everybody; where absent these only say that there are some."""
@@ -51,7 +53,8 @@ def make_service(
     hub = Hub(cache)
     sealer = Sealer(settings.sealing_key, settings.namespace)
     logs = WorkerLogs(cluster, cache, LogStore(settings.results_claim))
-    jobs = JobOperations(cluster, cache, views, sealer, Rules.of(allowed_hosts=settings.allowed_callbacks), logs)
+    rules = Rules.of(allowed_hosts=settings.allowed_callbacks)
+    jobs = JobOperations(cluster, cache, views, sealer, rules, logs, traces)
     queues = QueueReports(cluster, cache, forecasts, client.now)
     administration = Administration(cluster, cache, OperatorRequests(cluster, cache))
     config = QueueConfiguration(cluster, cache)

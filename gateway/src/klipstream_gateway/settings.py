@@ -12,6 +12,7 @@ from klipstream_gateway.addresses import Network
 from klipstream_gateway.routes import RateClass
 from klipstream_sealing import PublicKey
 from klipstream_service import BadSetting, Environment
+from klipstream_service.tracing import TracingSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Settings:
     results_claim: str | None
     lease_name: str
     lease_namespace: str
+    tracing: TracingSettings | None
     log_format: str
     log_level: str
 
@@ -93,6 +95,7 @@ class Settings:
             results_claim=env.text("RESULTS_CLAIM") or None,
             lease_name=env.text("LEASE_NAME", "klipstream-operator"),
             lease_namespace=env.text("LEASE_NAMESPACE", home),
+            tracing=TracingSettings.from_environment(env),
             log_format=env.log_format(),
             log_level=env.log_level(),
         )

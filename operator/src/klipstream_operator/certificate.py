@@ -1,4 +1,4 @@
-"""The certificate of the progress endpoint, taken up again when its files change, as cert-manager renews it."""
+"""The certificate of the progress endpoint and its authority, taken up again when their files change."""
 
 import asyncio
 import logging
@@ -7,6 +7,25 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_SECONDS = 30.0
+
+
+class Authority:
+    """Certificate authority that workers are to trust, in a file that may be replaced by another one.
+
+    Raises OSError and UnicodeDecodeError where the file cannot be read at first; afterwards what it held stays.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._pem = file.read_text()
+
+    def pem(self) -> str:
+        """What the file holds now: whoever starts now meets the certificate that this authority signed."""
+        try:
+            self._pem = self._file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            log.error("The authority %s cannot be read, the one before stays: %s", self._file, error)
+        return self._pem
 
 
 class Certificate:

@@ -99,17 +99,24 @@ def in_order(items: list[Object]) -> list[Object]:
 
 
 async def restore(client: Client, items: list[Object]) -> Counter[str]:
-    """Make what is missing; how many of each were made, by what became of them. Raises what the API server refuses."""
+    """Make what is missing; how many of each were made, by what became of them. Raises what the API server refuses.
+
+    A draining queue is paused until its jobs are in it: the chart's admission policy lets none into a draining one.
+    """
     done: Counter[str] = Counter()
-    for obj in in_order(items):
+    objects = in_order(items)
+    draining = [each for each in objects if each["kind"] == "AnalysisQueue" and each["spec"].get("mode") == "Draining"]
+    for obj in objects:
         resource = ANALYSIS_JOBS if obj["kind"] == "AnalysisJob" else ANALYSIS_QUEUES
         name, namespace = obj["metadata"]["name"], obj["metadata"]["namespace"]
         again = False
         try:
-            created = await client.create(resource, manifest(obj), namespace)
+            created = await client.create(resource, _paused(manifest(obj)), namespace)
         except AlreadyExists:
             created, again = await client.get(resource, name, namespace), True
         if resource is ANALYSIS_QUEUES:
+            if created["spec"].get("mode") == "Draining":
+                await client.patch(resource, name, namespace, {"spec": {"mode": "Paused"}})
             if not again and (status := queue_status(obj)):
                 await client.patch_status(resource, name, namespace, {"status": status})
             done["queues there already" if again else "queues"] += 1
@@ -119,7 +126,17 @@ async def restore(client: Client, items: list[Object]) -> Counter[str]:
             continue
         await _write_status(client, obj, created)
         done["finished jobs" if obj.get("status", {}).get("phase") in FINAL else "unfinished jobs"] += 1
+    for obj in draining:
+        metadata = obj["metadata"]
+        await client.patch(ANALYSIS_QUEUES, metadata["name"], metadata["namespace"], {"spec": {"mode": "Draining"}})
     return done
+
+
+def _paused(manifest: Object) -> Object:
+    """A draining queue as a paused one, anything else as it is (pure)."""
+    if manifest["spec"].get("mode") != "Draining":
+        return manifest
+    return manifest | {"spec": manifest["spec"] | {"mode": "Paused"}}
 
 
 def _half_done(obj: Object, live: Object) -> bool:

@@ -1,11 +1,11 @@
-"""A renewed certificate is taken up by the same context."""
+"""A renewed certificate is taken up by the same context, another authority by the workers to come."""
 
 import ssl
 from pathlib import Path
 
 import pytest
 
-from klipstream_operator.certificate import Certificate
+from klipstream_operator.certificate import Authority, Certificate
 from klipwebhook.certificate import make_certificate
 
 
@@ -38,3 +38,14 @@ def test_a_broken_pair_is_refused_and_looked_at_again(tmp_path: Path) -> None:
         certificate.look()
     held.write_bytes(whole)
     assert certificate.look() is False, "it is what is in use"
+
+
+def test_another_authority_is_told_to_the_next_worker(tmp_path: Path) -> None:
+    file = tmp_path / "ca.crt"
+    file.write_text("first")
+    authority = Authority(file)
+    assert authority.pem() == "first"
+    file.write_text("second")
+    assert authority.pem() == "second"
+    file.unlink()
+    assert authority.pem() == "second", "while it is being replaced"
