@@ -212,12 +212,13 @@ async def _no_body(request: web.Request) -> None:
     """Raises Refused for a body that would be ignored: `{"queue": "mine"}` sent along with an operation on all queues
     is meant to be heeded."""
     try:
-        start = await request.content.readexactly(LONGEST_NOTHING + 1)
+        await request.content.readexactly(LONGEST_NOTHING + 1)
+        says_nothing = False
     except asyncio.IncompleteReadError as whole:
-        start = whole.partial
+        says_nothing = whole.partial.strip() in NOTHING
     except (web.RequestPayloadError, ConnectionResetError):
         raise Refused(Problem.BAD_REQUEST, "The body did not arrive whole.") from None
-    if start.strip() not in NOTHING:
+    if not says_nothing:
         raise Refused(
             Problem.BAD_REQUEST,
             "This operation takes no body: what it is about stands in the path or in the query, such as ?queue=NAME.",
