@@ -135,14 +135,14 @@ class AttemptView:
     """A live read found neither the Job nor a pod of it that is not terminal."""
     pods_gone: bool = False
     """A live read found no pod of its Job, which was over already."""
-    told: tuple[bool, ...] = ()
+    told: tuple[bool, ...] = field(default=(), compare=False)
     """What a queue's writer was last told of, see `facts_of_slot`."""
 
     @property
     def facts_of_slot(self) -> tuple[bool, ...]:
         """All that decides about the slot of the attempt and about the cluster's room; most changes are others."""
         on_a_node = any(pod.node_name for pod in self.pods.values())
-        return self.over, self.ended_pod is not None, self.never_ran, on_a_node
+        return self.over, self.ended_pod is not None, self.never_ran, self.pods_gone, on_a_node
 
     @property
     def live_pods(self) -> list[PodView]:
