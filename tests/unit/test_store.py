@@ -319,7 +319,7 @@ def test_an_older_view_of_what_runs_never_replaces_a_newer_one() -> None:
     assert noted.told() == ([], [], 0)
     assert store.attempt((UID, 1)) == view(kube_job(), pod())
     store.put_workload(kube_job(resource_version=4, suspend=True))
-    assert noted.told() == ([UID], [KEY], 0)
+    assert noted.told() == ([UID], [], 0), "as long as its pod lives, that decides nothing about its slot"
     store.put_workload(pod("Failed", resource_version=5))
     assert noted.told() == ([UID], [KEY], 0)
     assert store.attempt((UID, 1)) == view(
