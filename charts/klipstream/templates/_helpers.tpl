@@ -1,34 +1,45 @@
-{{- define "klipstream.operator" -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}-operator{{- end }}
+{{- /* What names begin with: a Service's is a label of a host name, so without dots and beginning with a letter. */}}
+{{- define "klipstream.release" -}}
+{{- $name := .Release.Name | replace "." "-" }}
+{{- ternary (printf "r%s" $name) $name (regexMatch "^[0-9]" $name) | trunc 40 | trimSuffix "-" }}
+{{- end }}
+{{- define "klipstream.operator" -}}{{ include "klipstream.release" . }}-operator{{- end }}
 {{- define "klipstream.selector" -}}
 app.kubernetes.io/name: klipstream-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 {{- define "klipstream.labels" -}}
 {{ include "klipstream.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
-{{- define "klipstream.relay" -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}-relay{{- end }}
+{{- define "klipstream.relay" -}}{{ include "klipstream.release" . }}-relay{{- end }}
 {{- define "klipstream.relaySelector" -}}
 app.kubernetes.io/name: klipstream-relay
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 {{- define "klipstream.relayLabels" -}}
 {{ include "klipstream.relaySelector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
-{{- define "klipstream.gateway" -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}-gateway{{- end }}
+{{- define "klipstream.gateway" -}}{{ include "klipstream.release" . }}-gateway{{- end }}
 {{- define "klipstream.gatewaySelector" -}}
 app.kubernetes.io/name: klipstream-gateway
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 {{- define "klipstream.gatewayLabels" -}}
 {{ include "klipstream.gatewaySelector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
 {{- define "klipstream.sealingSecret" -}}{{ .Values.sealing.secret | default (printf "%s-sealing" .Release.Name) }}{{- end }}
+{{- /* Label matchers of the series of one component of this release, as its PodMonitor scrapes them: of (list root
+component). Figures of queues carry the queue's namespace, so the job alone tells the release. */}}
+{{- define "klipstream.series" -}}
+{{- $root := index . 0 }}
+{{- $root.Values.monitoring.prometheusRule.selector | default (printf "job=%q" (printf "%s/%s" $root.Release.Namespace (include (printf "klipstream.%s" (index . 1)) $root))) }}
+{{- end }}
 {{- define "klipstream.tlsSecret" -}}
 {{ .Values.progress.existingSecret | default (printf "%s-progress-tls" .Release.Name) }}
 {{- end }}
@@ -76,6 +87,24 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [events]
   verbs: [create]
 {{- end }}
+{{- if .Values.kueue.enabled }}
+# Kueue resumes a Job that somebody else suspends, unless its Workload is deactivated.
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [list, patch]
+{{- end }}
+{{- end }}
+{{- define "klipstream.tracing" -}}
+{{- with .Values.tracing }}
+{{- if .endpoint }}
+- {name: KLIPSTREAM_TRACING_ENDPOINT, value: {{ .endpoint | quote }}}
+- {name: KLIPSTREAM_TRACING_RATIO, value: {{ .sampleRatio | quote }}}
+{{- if .headersSecret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom: {secretKeyRef: {name: {{ .headersSecret | quote }}, key: headers}}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- define "klipstream.relayRules" -}}
 - apiGroups: [analysis.klipstream.io]
@@ -106,7 +135,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 imagePullSecrets: {{- toYaml . | nindent 0 }}
 {{- end }}
 {{- with $values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
@@ -168,17 +197,17 @@ translation, so the API server is named by its endpoints. */}}
   - ipBlock:
       cidr: 0.0.0.0/0
       except:
-      {{- range concat (list "0.0.0.0/8" "10.0.0.0/8" "100.64.0.0/10" "127.0.0.0/8" "169.254.0.0/16" "172.16.0.0/12" "192.0.0.0/24" "192.168.0.0/16" "198.18.0.0/15" "224.0.0.0/4" "240.0.0.0/4") . | uniq }}
+      {{- range concat (list "0.0.0.0/8" "10.0.0.0/8" "100.64.0.0/10" "127.0.0.0/8" "169.254.0.0/16" "172.16.0.0/12" "192.0.0.0/24" "192.168.0.0/16" "198.18.0.0/15" "224.0.0.0/4" "240.0.0.0/4") (. | default list) | uniq }}
       {{- if not (contains ":" .) }}
-      - {{ . }}
+      - {{ . | quote }}
       {{- end }}
       {{- end }}
   - ipBlock:
       cidr: 2000::/3
       except:
-      {{- range concat (list "2001::/32" "2001:db8::/32" "2002::/16") . | uniq }}
+      {{- range concat (list "2001::/32" "2001:db8::/32" "2002::/16") (. | default list) | uniq }}
       {{- if regexMatch "^[23][0-9a-fA-F]{3}:" . }}
-      - {{ . }}
+      - {{ . | quote }}
       {{- end }}
       {{- end }}
 {{- end }}
@@ -193,19 +222,19 @@ translation, so the API server is named by its endpoints. */}}
 {{- /* Of the Job that brings CRDs up to date, and of `helm test`. */}}
 {{- define "klipstream.crdsLabels" -}}
 app.kubernetes.io/name: klipstream-crds
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
 {{- define "klipstream.testLabels" -}}
 app.kubernetes.io/name: klipstream-test
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
 {{- /* Hooks that leave nothing behind: of their weight. */}}
 {{- define "klipstream.beforeUpgrade" -}}
-helm.sh/hook: pre-upgrade
+helm.sh/hook: pre-install,pre-upgrade
 helm.sh/hook-weight: {{ . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}

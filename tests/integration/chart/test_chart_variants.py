@@ -1,5 +1,6 @@
 """Every variant of the chart: what helm renders is what the API server takes, and pods are restricted."""
 
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 CHART = str(ROOT / "charts" / "klipstream")
 VARIANTS = sorted(Path(__file__).with_name("values").glob("*.yaml"))
 CLUSTER_WIDE = ("ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
-OTHERS = ("media-a", "media-b")
+OTHERS = ("media-a", "media-b", "2024")
 RESTRICTED = ("enforce", "warn", "audit")
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
 Helm = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -104,6 +105,36 @@ def test_every_pod_that_stays_has_a_budget_and_a_network_policy(values: Path, he
         assert alone or any(s and s.items() <= labels.items() for s in selectors("PodDisruptionBudget")), component
         off = settings.get(component, {}).get("networkPolicy", {}).get("enabled") is False
         assert off or any(s and s.items() <= labels.items() for s in selectors("NetworkPolicy")), component
+
+
+@pytest.mark.parametrize("values", VARIANTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("release", ["true", "123", "my.release", "1e3"])
+def test_a_name_is_a_name_whatever_yaml_takes_it_for(values: Path, release: str, helm: Helm) -> None:
+    settings = yaml.safe_load(values.read_text())
+    alone = [] if settings.get("operator", {}).get("namespaces") else ["--set", "gateway.namespace="]
+    done = helm("template", release, CHART, "-n", "2024", "-f", str(values), *alone)
+    assert done.returncode == 0, done.stderr
+    for each in yaml.safe_load_all(done.stdout):
+        for where, text in names_in(each or {}):
+            assert isinstance(text, str), f"{each['kind']}: {where} is {text!r}"
+        if each and each["kind"] in ("Service", "StatefulSet"):
+            assert re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", each["metadata"]["name"])
+
+
+def names_in(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Every name, namespace, label, annotation, host and value of an object, by its path."""
+    if isinstance(node, list):
+        for each in node:
+            yield from names_in(each, where)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            texts = where.endswith(("labels", "matchLabels", "annotations"))
+            if texts or re.search("(?i)(name|namespace|host|value|image)$", key) and not isinstance(value, dict):
+                yield f"{where}.{key}", value
+            elif key in ("hosts", "hostnames", "resourceNames", "dnsNames"):
+                yield from ((f"{where}.{key}", each) for each in value)
+            else:
+                yield from names_in(value, f"{where}.{key}")
 
 
 def test_workers_reach_the_operator_and_nothing_private(helm: Helm) -> None:
