@@ -129,7 +129,7 @@ def names_in(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(node, dict):
         for key, value in node.items():
             texts = where.endswith(("labels", "matchLabels", "annotations"))
-            if texts or re.search("(?i)(name|namespace|host|value|image)$", key) and not isinstance(value, dict):
+            if texts or (re.search("(?i)(name|namespace|host|value|image)$", key) and not isinstance(value, dict)):
                 yield f"{where}.{key}", value
             elif key in ("hosts", "hostnames", "resourceNames", "dnsNames"):
                 yield from ((f"{where}.{key}", each) for each in value)
