@@ -82,6 +82,17 @@ def test_a_resource_version_is_a_number_and_a_job_belongs_to_the_queue_that_acce
     assert queue_key(job({"queueName": None}, queueName="q")) is None
 
 
+def test_a_copy_of_a_job_changes_nothing_of_the_others() -> None:
+    """What was read shares the set of fields that were given: an empty one, which a copy must not fill."""
+    wire = {"metadata": {"name": "a", "uid": "a"}, "spec": {"videoUrl": "https://example.com/v.mp4"}}
+    first, second = AnalysisJob.from_wire(wire), AnalysisJob.from_wire(wire)
+    status = first.status.model_copy(update={"attempt": 3})
+    assert first.model_copy(update={"status": status}) != second
+    assert first == second
+    assert not second.status.model_fields_set
+    assert not AnalysisJob.from_wire(wire).spec.model_fields_set
+
+
 def test_an_older_job_never_replaces_a_newer_one() -> None:
     noted = knowing(job())
     assert not noted.store.put_job(job({"phase": "Running"}), NOW), "as new"

@@ -105,6 +105,24 @@ component). Figures of queues carry the queue's namespace, so the job alone tell
   resources: [events]
   verbs: [create]
 {{- end }}
+{{- if .Values.kueue.enabled }}
+# Kueue resumes a Job that somebody else suspends, unless its Workload is deactivated.
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [list, patch]
+{{- end }}
+{{- end }}
+{{- define "klipstream.tracing" -}}
+{{- with .Values.tracing }}
+{{- if .endpoint }}
+- {name: KLIPSTREAM_TRACING_ENDPOINT, value: {{ .endpoint | quote }}}
+- {name: KLIPSTREAM_TRACING_RATIO, value: {{ .sampleRatio | quote }}}
+{{- if .headersSecret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom: {secretKeyRef: {name: {{ .headersSecret | quote }}, key: headers}}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- define "klipstream.relayRules" -}}
 - apiGroups: [analysis.klipstream.io]
