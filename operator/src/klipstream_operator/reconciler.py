@@ -25,6 +25,7 @@ from klipstream_kube import (
 from klipstream_operator import lifecycle, statuses
 from klipstream_operator.bounds import excess
 from klipstream_operator.jobs import WorkerContract, make_job
+from klipstream_operator.kueue import NotYetTaken, stopping
 from klipstream_operator.leadership import Fence, sent_once
 from klipstream_operator.log_fields import job_fields
 from klipstream_operator.status_writer import ANALYSIS_JOBS, StatusWriter
@@ -102,7 +103,7 @@ class Reconciler:
         try:
             with self.timed():
                 await self.reconcile(uid)
-        except (ApiError, Unreachable, NameOccupied) as error:
+        except (ApiError, Unreachable, NameOccupied, NotYetTaken) as error:
             failures = self._failures[uid] = self._failures.get(uid, 0) + 1
             delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS)) - 1]
             job = self.store.jobs.get(uid)
@@ -150,7 +151,7 @@ class Reconciler:
             case lifecycle.Launch(attempt, suspended):
                 await self._launch(job, attempt, suspended)
             case lifecycle.Suspend(attempt, job_name):
-                await self._change_job(job, attempt, job_name, {"spec": {"suspend": True}})
+                await self._stop(job, attempt, job_name)
             case lifecycle.Resume(attempt, job_name):
                 await self._resume(job, attempt, job_name)
             case lifecycle.FenceOff(attempt, job_name):
@@ -207,7 +208,7 @@ class Reconciler:
         if queue is None or view is None:
             return
         digest = make_job(job, queue, attempt, self.contract())["metadata"]["annotations"][names.TEMPLATE_ANNOTATION]
-        if digest == view.template:
+        if digest == view.template and not view.withdrawn:
             await self._change_job(job, attempt, job_name, {"spec": {"suspend": False}})
         elif not view.fenced:
             await self._change_job(job, attempt, job_name, self._fenced())
@@ -215,6 +216,12 @@ class Reconciler:
             message = "Resources or worker template changed while the attempt waited for a node."
             superseded = statuses.abandoned(job, "Superseded", message, self.writer.now())
             await self.writer.write(job, superseded, Transition.SUPERSEDED)
+
+    async def _stop(self, job: AnalysisJob, attempt: int, job_name: str) -> None:
+        view = self.store.attempt((job.uid, attempt)).job
+        if view is not None:
+            body = await stopping(self.client, view, self.writer.now(), self.writer.fence)
+            await self._change_job(job, attempt, job_name, body)
 
     def _once(self) -> Fence:
         """For what starts or stops work: sent only while it is what was just decided."""

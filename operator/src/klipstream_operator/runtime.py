@@ -34,6 +34,7 @@ from klipstream_operator.workload import view_job, view_pod
 from klipstream_sealing import RingFile
 from klipstream_service.pages import metrics, pages
 from klipstream_service.tasks import none_ends
+from klipstream_service.tracing import Tracing
 
 log = logging.getLogger(__name__)
 LIST_RETRY_SECONDS = 1.0
@@ -56,7 +57,9 @@ class Runtime:
         self.leading = False
         self.stopping = asyncio.Event()
         self.store = Store(self._job_changed, self._queue_changed, self._unaccepted_changed)
-        self.shown = Observability(client, self.store, settings.identity, events=settings.events)
+        traced = settings.tracing
+        tracing = Tracing(traced, "klipstream-operator", settings.identity) if traced is not None else None
+        self.shown = Observability(client, self.store, settings.identity, settings.events, tracing)
         self.elector = LeaseElector(
             client,
             name=settings.lease_name,
@@ -72,7 +75,8 @@ class Runtime:
         authority = Authority(settings.tls_ca) if settings.tls_ca is not None else None
 
         def contract() -> WorkerContract:
-            return WorkerContract(settings.progress_url, authority.pem() if authority is not None else None)
+            pem = authority.pem() if authority is not None else None
+            return WorkerContract(settings.progress_url, pem, traced.ratio if traced is not None else None)
 
         self.acceptance = Acceptance(self.store, fenced)
         logs = LogStore(settings.results_claim)
@@ -241,6 +245,8 @@ class Runtime:
             await self.book.finish(LAST_PROGRESS_SECONDS)
             if recorder is not None:
                 await recorder.drain(seconds=1.0)
+            if self.shown.tracing is not None:
+                self.shown.tracing.close()
 
     async def _lead(self) -> None:
         """Wait for full caches and for the Lease, then write; LeaseLost ends the process."""

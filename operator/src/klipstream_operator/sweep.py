@@ -10,6 +10,7 @@ from typing import Any
 
 from klipstream_api import FINISHED_PHASES, AnalysisJob, AnalysisQueue, names
 from klipstream_kube import JOBS, PODS, ApiError, Client, Conflict, NotFound, Resource, Unreachable
+from klipstream_operator.kueue import NotYetTaken, stopping
 from klipstream_operator.log_fields import Fields, attempt_fields, job_fields
 from klipstream_operator.reconciler import Reconciler
 from klipstream_operator.status_writer import ANALYSIS_JOBS, ANALYSIS_QUEUES, StatusWriter
@@ -179,17 +180,18 @@ class Sweep:
         Work of a deleted queue has no reservation either; it runs to its end, since its status names it.
         """
         store = self.writer.store
-        if job.suspend or job.complete or job.failed or job.attempt in store.reserved(job.job_uid):
+        if not job.unstopped or job.complete or job.failed or job.attempt in store.reserved(job.job_uid):
             return False
         owner = store.jobs.get(job.job_uid)
         if owner is not None and any(entry.job_uid == job.uid for entry in owner.status.attempts):
             return False
         log.error("Job %s/%s runs without a reservation and is stopped", job.namespace, job.name,
                   extra=attempt_fields(job, owner))  # fmt: skip
-        body = {"metadata": {"resourceVersion": str(job.resource_version)}, "spec": {"suspend": True}}
         try:
+            body = await stopping(self.client, job, self.client.now(), self.writer.fence)
+            body["metadata"] = body.get("metadata", {}) | {"resourceVersion": str(job.resource_version)}
             await self.client.patch(JOBS, job.name, job.namespace, body, before_send=self.writer.fence)
-        except (Conflict, NotFound):
+        except (Conflict, NotFound, NotYetTaken):
             return False
         return True
 
