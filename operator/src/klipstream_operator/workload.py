@@ -156,7 +156,7 @@ class AttemptView:
     def facts_of_slot(self) -> tuple[bool, ...]:
         """All that decides about the slot of the attempt and about the cluster's room; most changes are others."""
         on_a_node = any(pod.node_name for pod in self.pods.values())
-        return self.over, self.ended_pod is not None, self.never_ran, self.pods_gone, on_a_node
+        return self.over, self.ended_pod is not None, self.never_ran, on_a_node
 
     @property
     def live_pods(self) -> list[PodView]:
