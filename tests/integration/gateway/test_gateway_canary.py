@@ -1,8 +1,9 @@
 """What is sensitive is nowhere in plain text: not in etcd, the audit log, events, ledgers, logs, metrics or answers."""
 
 import json
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from klipfake.worker import Worker
 from klipgate.process import Gateway
 from klipstream_relay.signing import new_secret
 from klipwebhook.certificate import make_certificate
-from klipwebhook.stage import Receivers, Relay
+from klipwebhook.stage import DEADLINE_SECONDS, Receivers, Relay
 
 BY_BROWSER = {"Sec-Fetch-Site": "same-origin"}
 
@@ -24,6 +25,14 @@ def holding(folder: Path, word: str) -> list[str]:
     return [
         str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and needle in path.read_bytes()
     ]
+
+
+def until(condition: Callable[[], bool], said: Callable[[], str]) -> None:
+    """Wait for what the relay does; what it said where that never comes."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, said()[-3000:]
+        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -46,6 +55,7 @@ def relay(stack, control_plane, receivers: Receivers, tmp_path: Path) -> Iterato
         KLIPSTREAM_CA_FILE=str(receivers.certificate), KLIPSTREAM_SEALING_RING=str(tmp_path / "ring.json"),
     )  # fmt: skip
     made.start()
+    until(lambda: made.ready, made.said)
     yield made
     made.kill()
 
@@ -128,7 +138,7 @@ def test_what_was_sealed_is_found_nowhere(stack, control_plane, gateways, relay:
     assert (opened["sealed_video_url"], opened["sealed_params"]) == (url, {"user_id": secret})
     assert stack.admin.post(f"/api/v1/jobs/{job_id}/cancel").status_code == 202
     stack.until(job_id, "cancelled")
-    stack.world.until(lambda: "job.cancelled" in receivers.types("mine"), f"the webhook\n{relay.said()[-3000:]}")
+    until(lambda: "job.cancelled" in receivers.types("mine"), relay.said)
     headers = {name.lower(): value for name, value in receivers.received("mine")[-1].headers.items()}
     assert headers["authorization"] == f"Bearer {token}"
 
