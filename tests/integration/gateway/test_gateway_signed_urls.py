@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from klipfake.worker import Worker
 from klipsource.server import content, only_with, serving
@@ -28,6 +29,7 @@ def pod_of(stack, job_id: str) -> dict[str, Any]:
     return pods()[0]
 
 
+@pytest.mark.timeout(900)  # yt-dlp is a large import
 def test_a_worker_fetches_a_video_by_the_signature_that_nobody_else_is_shown(stack, tmp_path: Path):
     make_video(tmp_path / "film.mp4", 20.0, 7)
     results, params, token = tmp_path / "results", tmp_path / "params.json", tmp_path / "token"
@@ -52,7 +54,7 @@ def test_a_worker_fetches_a_video_by_the_signature_that_nobody_else_is_shown(sta
         }  # fmt: skip
         worker = subprocess.run(
             [sys.executable, "-m", "klipstream_pipeline", "analyze"], env=os.environ | given | mounted, cwd=tmp_path,
-            capture_output=True, text=True, check=False, timeout=250,
+            capture_output=True, text=True, check=False, timeout=800,
         )  # fmt: skip
     said = worker.stdout + worker.stderr
     assert worker.returncode == 0, said

@@ -52,7 +52,8 @@ def stacked(
     ring = KeyRing.new(datetime.now(UTC))
     (folder / "ring.json").write_text(ring.to_json())
     operator = Operator(
-        kubeconfig, folder / "operator.log", home, KLIPSTREAM_SEALING_RING=str(folder / "ring.json")
+        kubeconfig, folder / "operator.log", home, KLIPSTREAM_SEALING_RING=str(folder / "ring.json"),
+        KLIPSTREAM_LEASE_SECONDS="15",  # as in production: a machine with much else to do does not stop it
     )  # fmt: skip
     kubelet = Process("klipfake.kubelet", kubeconfig, folder / "kubelet.log", *(["--node"] if node else []))
     results = folder / "results"
