@@ -114,7 +114,7 @@ def test_every_pod_has_a_network_policy_and_one_that_stays_a_budget(values: Path
 
 
 @pytest.mark.parametrize(
-    ("values", "release"), zip(VARIANTS, cycle(("my.release", "true", "123", "1e3")), strict=False)
+    ("values", "release"), list(zip(VARIANTS, cycle(("my.release", "true", "123", "0x1f")), strict=False))
 )
 def test_a_name_is_a_name_whatever_yaml_takes_it_for(values: Path, release: str, helm: Helm) -> None:
     settings = yaml.safe_load(values.read_text())
