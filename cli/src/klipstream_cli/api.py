@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 import orjson
 
-from klipstream_cli.connection import Https, proxy_for, proxy_headers
+from klipstream_cli.connection import Http, Https, is_stale, proxy_for, proxy_headers
 from klipstream_cli.credentials import Credentials
 from klipstream_cli.errors import ApiProblem, Exit, Gone, Problem, Unreachable
 from klipstream_cli.kubeconfig import Access
@@ -38,6 +38,8 @@ class Api:
         """The server's clock minus ours by its last answer, which counts whole seconds; None before one."""
         self._credentials = Credentials(access)
         self._connection: http.client.HTTPConnection | None = None
+        self._socket: socket.socket | None = None
+        """The connection's; of an answer that ends with it, the connection itself knows it no more."""
         self._tls: ssl.SSLContext | None = None
 
     def now(self) -> datetime:
@@ -53,14 +55,18 @@ class Api:
         """Close the connection; the next request opens another."""
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+            self._connection = self._socket = None
+
+    def is_stale(self) -> bool:
+        """Whether the server closed the kept connection; not to be asked while an answer is read."""
+        return self._connection is not None and is_stale(self._connection.sock)
 
     def abort(self) -> None:
         """End a read that another thread waits in."""
-        connection = self._connection
-        if connection is not None and connection.sock is not None:
+        sock = self._socket
+        if sock is not None:
             try:
-                connection.sock.shutdown(socket.SHUT_RDWR)
+                sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 return
 
@@ -153,15 +159,21 @@ class Api:
         except _Later as later:
             raise later.problem from None
 
-    def stream(
-        self, path: str, params: Mapping[str, str], about: About,
-        timeout: float | None,
-    ) -> Iterator[bytes]:  # fmt: skip
-        """The body of an answer in chunks as they come, such as a log."""
+    def stream(self, path: str, params: Mapping[str, str], about: About, deadline: float) -> Iterator[bytes]:
+        """The body of an answer in chunks as they come, such as a log.
+
+        Raises Problem; Unreachable at the deadline (by time.monotonic()), in the middle of a silence too.
+        """
+
+        def left() -> float:
+            return max(0.001, deadline - time.monotonic())
+
         try:
-            with self._exchange("GET", path, params, None, "", about, timeout=timeout) as response:
+            with self._exchange("GET", path, params, None, "", about, timeout=left()) as response:
                 while chunk := response.read1(65536):
                     yield chunk
+                    assert self._socket is not None, "the answer is being read from it"
+                    self._socket.settimeout(left())
         except _Later as later:  # whoever follows decides when to try again
             raise later.problem from None
 
@@ -249,7 +261,12 @@ class Api:
     def _answer(
         self, method: str, target: str, data: bytes | None, content_type: str, seconds: float | None
     ) -> http.client.HTTPResponse:
-        """Send once; a kept connection that the server closed meanwhile is opened anew for a read."""
+        """Send once; a kept connection that the server closed meanwhile is opened anew.
+
+        One that it closes in this very moment, only for a read: of a write nobody knows whether it was carried out.
+        """
+        if self.is_stale():
+            self.close()
         fresh = self._connection is None
         connection = self._opened(seconds)
         try:
@@ -275,6 +292,7 @@ class Api:
         for group in self._credentials.groups():
             connection.putheader("Impersonate-Group", group)
         connection.endheaders(data)
+        self._socket = connection.sock
 
     def _opened(self, seconds: float | None) -> http.client.HTTPConnection:
         if self._connection is None:
@@ -291,7 +309,7 @@ class Api:
             raise Problem(f"kubeconfig: {self.access.server!r} is no http(s) address", Exit.USAGE)
         port = parts.port or (443 if secure else 80)
         if not secure:
-            return http.client.HTTPConnection(host, port, timeout=seconds)
+            return Http(host, port, timeout=seconds)
         self._tls = self._tls or self._credentials.tls()
         name = self.access.tls_server_name or host
         proxy = proxy_for(self.access, host)

@@ -96,7 +96,7 @@ def command(
     if dry_run or not names or not (wait or watch or logs):
         return code
     if logs:
-        from klipstream_cli.log_view import follow_job
+        from klipstream_cli.log_following import follow_job
 
         return follow_job(session, names[0], timeout) or code
     from klipstream_cli.waiting import wait_finished, watch_finished
