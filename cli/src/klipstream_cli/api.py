@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 import orjson
 
-from klipstream_cli.connection import Http, Https, is_stale, proxy_for, proxy_headers
+from klipstream_cli.connection import Http, Https, is_stale, proxy_for, proxy_headers, without_password
 from klipstream_cli.credentials import Credentials
 from klipstream_cli.errors import ApiProblem, Exit, Gone, Problem, Unreachable
 from klipstream_cli.kubeconfig import Access
@@ -31,16 +31,21 @@ Json = dict[str, Any]
 class Api:
     """Requests to one API server over one kept connection; not for several threads at once."""
 
-    def __init__(self, access: Access, timeout_seconds: float = 30.0) -> None:
+    def __init__(
+        self, access: Access, timeout_seconds: float = 30.0, credentials: Credentials | None = None
+    ) -> None:  # fmt: skip
         self.access = access
         self.timeout_seconds = timeout_seconds
+        """How long one answer may take; 0: as long as it likes."""
         self.clock_offset_seconds: float | None = None
         """The server's clock minus ours by its last answer, which counts whole seconds; None before one."""
-        self._credentials = Credentials(access)
+        self.credentials = credentials or Credentials(access)
         self._connection: http.client.HTTPConnection | None = None
         self._socket: socket.socket | None = None
         """The connection's; of an answer that ends with it, the connection itself knows it no more."""
         self._tls: ssl.SSLContext | None = None
+        self._sent: str | None = None
+        """The Authorization of the last request."""
 
     def now(self) -> datetime:
         """UTC by the server's clock; differences of under two seconds are taken for none."""
@@ -48,8 +53,8 @@ class Api:
         return datetime.now(UTC) + timedelta(seconds=offset if abs(offset) >= 2 else 0.0)
 
     def another(self) -> Api:
-        """A connection of its own, for another thread."""
-        return Api(self.access, self.timeout_seconds)
+        """A connection of its own, for another thread, with the same credentials."""
+        return Api(self.access, self.timeout_seconds, self.credentials)
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
@@ -222,13 +227,13 @@ class Api:
         timeout: float | None = 0.0,
     ) -> Iterator[http.client.HTTPResponse]:
         """A successful response with its body unread; `timeout` 0: the usual one, None: none at all."""
-        seconds = self.timeout_seconds if timeout == 0.0 else timeout
+        seconds = (self.timeout_seconds or None) if timeout == 0.0 else timeout
         target = f"{path}?{urlencode(params)}" if params else path
         data = None if body is None else orjson.dumps(body)
         response: http.client.HTTPResponse | None = None
         try:
             response = self._answer(method, target, data, content_type, seconds)
-            if response.status == 401 and self._credentials.refused():
+            if response.status == 401 and self.credentials.refused(self._sent):
                 response.read()
                 self.close()
                 self._tls = None
@@ -284,13 +289,15 @@ class Api:
         self, connection: http.client.HTTPConnection, method: str, target: str, data: bytes | None, content_type: str
     ) -> None:
         connection.putrequest(method, urlsplit(self.access.server).path.rstrip("/") + target)
-        headers = {"Accept": "application/json", "User-Agent": "kubectl-analysis"} | self._credentials.headers()
+        own = self.credentials.headers()
+        self._sent = own.get("Authorization")
+        headers = {"Accept": "application/json", "User-Agent": "kubectl-analysis"} | own
         if data is not None:
             headers |= {"Content-Type": content_type, "Content-Length": str(len(data))}
         for name, value in headers.items():
             connection.putheader(name, value)
-        for group in self._credentials.groups():
-            connection.putheader("Impersonate-Group", group)
+        for name, value in self.credentials.repeated_headers():
+            connection.putheader(name, value)
         connection.endheaders(data)
         self._socket = connection.sock
 
@@ -310,14 +317,14 @@ class Api:
         port = parts.port or (443 if secure else 80)
         if not secure:
             return Http(host, port, timeout=seconds)
-        self._tls = self._tls or self._credentials.tls()
+        self._tls = self._tls or self.credentials.tls()
         name = self.access.tls_server_name or host
         proxy = proxy_for(self.access, host)
         if proxy is None:
             return Https(host, port, self._tls, name, seconds)
         via = urlsplit(proxy)
         if via.scheme != "http" or not via.hostname:
-            raise Problem(f"the proxy {proxy!r} cannot be used: only http:// proxies are", Exit.USAGE)
+            raise Problem(f"the proxy {without_password(proxy)!r} cannot be used: only http:// proxies are", Exit.USAGE)
         connection = Https(via.hostname, via.port or 80, self._tls, name, seconds)
         connection.set_tunnel(host, port, proxy_headers(via.username, via.password))
         return connection

@@ -56,7 +56,15 @@ def proxy_for(access: Access, host: str) -> str | None:
     if not proxy or host in ("localhost", "::1") or host.startswith("127."):
         return None
     excluded = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
-    return None if any(_excludes(entry.strip(), host) for entry in excluded.split(",")) else proxy
+    if any(_excludes(entry.strip(), host) for entry in excluded.split(",")):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else url.rpartition("@")[2]
 
 
 def _excludes(entry: str, host: str) -> bool:

@@ -17,6 +17,7 @@ from klipstream_cli.following import changes
 from klipstream_cli.kubeconfig import Access
 from klipstream_cli.resources import ANALYSIS_JOBS
 
+
 def test_pages_are_put_together_and_the_connection_is_kept() -> None:
     first = {"metadata": {"continue": "more", "resourceVersion": "5"}, "items": [{"a": 1}]}
     second = {"metadata": {"resourceVersion": "5"}, "items": [{"a": 2}]}
