@@ -54,6 +54,10 @@ class Bars:
         self._progress.update(self._tasks[name], completed=done, **fields)
         self._choose()
 
+    def shown(self) -> list[str]:
+        """The jobs that have a bar now."""
+        return [task.description for task in self._progress.tasks if task.visible]
+
     def _choose(self) -> None:
         """So many as fit: what is under way first, then what waits, then what ended (which has its line above)."""
         tasks = sorted(self._progress.tasks, key=lambda task: (_PLACES.get(task.fields["phase"], 2), task.id))

@@ -140,6 +140,7 @@ def test_scalars_are_what_kubectl_takes_them_for(alone, kubectl, tmp_path) -> No
     text = f"apiVersion: {API}\nkind: AnalysisJob\nmetadata: {{name: a}}\nspec:\n  params:\n{lines}    1: a\n    b: c\n"
     file = tmp_path / "a.yaml"
     file.write_text(text)
-    theirs = json.loads(kubectl("create", "--dry-run=client", "--validate=false", "-o", "json", "-n", alone.namespace,
-                                "-f", str(file)))["spec"]["params"]  # fmt: skip
-    assert load(text)["spec"]["params"] == theirs
+    made = kubectl(
+        "create", "--dry-run=client", "--validate=false", "-o", "json", "-n", alone.namespace, "-f", str(file)
+    )
+    assert load(text)["spec"]["params"] == json.loads(made.stdout)["spec"]["params"]

@@ -121,6 +121,30 @@ def test_an_exec_plugin_is_run_once_and_again_when_refused(tmp_path: Path) -> No
     assert [each["Authorization"] for each in seen] == ["Bearer me-1", "Bearer me-1", "Bearer me-2"]
 
 
+def test_connections_share_what_a_plugin_gave(tmp_path: Path) -> None:
+    """As the threads of the live view do: a plugin may ask a person."""
+    plugin = tmp_path / "plugin.sh"
+    log = tmp_path / "log"
+    plugin.write_text(f'#!/bin/sh\necho x >> {log}\nsleep 0.2\necho \'{{"status": {{"token": "t"}}}}\'\n')
+    plugin.chmod(0o755)
+    with server(says({"a": 1})) as (url, seen):
+        first = Api(Access(url, exec_plugin={"command": str(plugin)}))
+        apis = [first, first.another(), first.another()]
+        threads = [threading.Thread(target=api.get, args=(ANALYSIS_JOBS, "ns", "a")) for api in apis]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert [each["Authorization"] for each in seen] == ["Bearer t"] * 3
+    assert log.read_text() == "x\n"
+
+
+def test_a_timeout_of_nothing_is_none() -> None:
+    """As for kubectl; it was a thousandth of a second."""
+    with server(lambda handler: time.sleep(0.2) or says({"a": 1})(handler)) as (url, _):
+        assert Api(Access(url), 0).get(ANALYSIS_JOBS, "ns", "a") == {"a": 1}
+
+
 def test_a_plugin_that_is_missing_or_fails_is_named(tmp_path: Path) -> None:
     from klipstream_cli.errors import Problem
 
@@ -136,10 +160,11 @@ def test_a_plugin_that_is_missing_or_fails_is_named(tmp_path: Path) -> None:
 def test_impersonation_and_token_files_go_along(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("rotated\n")
     with server(says({})) as (url, seen):
-        who = {"as": "jane", "as-groups": ["dev"]}
+        who = {"as": "jane", "as-groups": ["dev"], "as-user-extra": {"example.org/role": ["admin"]}}
         Api(Access(url, token_file=tmp_path / "token", impersonate=who)).get(ANALYSIS_JOBS, "ns", "a")
     assert seen[0]["Authorization"] == "Bearer rotated"
     assert (seen[0]["Impersonate-User"], seen[0]["Impersonate-Group"]) == ("jane", "dev")
+    assert seen[0]["Impersonate-Extra-example.org%2Frole"] == "admin"
 
 
 def test_a_proxy_is_asked_to_connect() -> None:
