@@ -9,11 +9,10 @@ lock() {
     --no-header --no-annotate "$@" pyproject.toml -o "requirements/$output.txt"
 }
 lock dev --extra operator --extra relay --extra gateway --extra client --extra cli --extra pipeline --extra whisper --extra test --extra lint
-lock operator --extra operator
-lock pipeline --extra pipeline
-lock relay --extra relay
-lock whisper --extra whisper
-lock gateway --extra gateway
+# What the images hold is what was tested: the same versions.
+for image in operator pipeline relay whisper gateway; do
+  lock "$image" --extra "$image" --constraint requirements/dev.txt
+done
 # In environments of their own: they want other versions than we do, and than one another.
 lock static --extra static
 lock supply --extra supply
@@ -23,4 +22,4 @@ lock mutation --extra mutation --constraint requirements/dev.txt
 # The SDK's own tests, on the oldest Python that it supports.
 "$uv" pip compile --quiet --universal --python-version 3.9 --no-emit-index-url --generate-hashes \
   --no-header --no-annotate --extra test worker/pyproject.toml -o requirements/oldest.txt
-lock cli --extra cli
+lock cli --extra cli --constraint requirements/dev.txt

@@ -13,6 +13,11 @@ if [ -z "$prefix" ]; then
   echo "images: say where to: make push IMAGES=registry.example.com/team" >&2
   exit 2
 fi
+# A release is told by its tag. Docker's base image by its name alone is another one tomorrow.
+if [[ $tag =~ ^v?[0-9]+\.[0-9]+ ]] && [[ ${PYTHON_BASE:-} != *@sha256:* ]]; then
+  echo "images: $tag is a release: say on which base by its digest, PYTHON_BASE=docker.io/library/python:3.12-slim@sha256:…" >&2
+  exit 2
+fi
 hack/images/build.sh
 
 for component in operator pipeline relay gateway; do

@@ -3,6 +3,7 @@
 Apart from `make test`, since a machine that has not compiled promtool yet takes minutes for it.
 """
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,8 @@ CASES: list[dict[str, Any]] = yaml.safe_load((ROOT / "tests/integration/chart/al
 @pytest.fixture(scope="module")
 def rule() -> dict[str, Any]:
     """The PrometheusRule as helm renders it."""
-    settings = ["--set", "monitoring.prometheusRule.enabled=true", "-s", "templates/prometheus-rule.yaml"]
+    values = "monitoring.prometheusRule.enabled=true,gateway.enabled=true"
+    settings = ["-n", "m", "--set", values, "-s", "templates/prometheus-rule.yaml"]
     command = [str(tools_folder() / "helm"), "template", "r", str(ROOT / "charts" / "klipstream"), *settings]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     rule: dict[str, Any] = yaml.safe_load(done.stdout)
@@ -31,6 +33,19 @@ def rule() -> dict[str, Any]:
 
 def promtool(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([str(binary(PROMTOOL)), *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def scraped(series: list[dict[str, str]]) -> list[dict[str, str]]:
+    """With the job that Prometheus gives what it scrapes by a PodMonitor: its namespace and name."""
+
+    def of_release(each: dict[str, str]) -> dict[str, str]:
+        name = each["series"]
+        if 'job="' in name:
+            return each
+        (component,) = re.findall(r"^klipstream_(relay|gateway)_", name) or ["operator"]
+        return each | {"series": name.replace("{", f'{{job="m/r-{component}",', 1)}
+
+    return [of_release(each) for each in series]
 
 
 def expected(case: dict[str, Any], alert: dict[str, Any]) -> list[dict[str, Any]]:
@@ -56,14 +71,14 @@ def test_promtool_finds_each_alert_firing_where_it_should_and_silent_before(
     tests = [
         {
             "name": f"{case['alert']} {case.get('about', '')}".strip(),
-            "interval": "1m", "input_series": case["series"],
+            "interval": "1m", "input_series": scraped(case["series"]),
             "alert_rule_test": expected(case, alerts[case["alert"]]),
         }
         for case in CASES if "summary" in case
     ]  # fmt: skip
     tests += [
         {
-            "name": case["alert"], "interval": "1m", "input_series": case["series"],
+            "name": case["alert"], "interval": "1m", "input_series": scraped(case["series"]),
             "promql_expr_test": [
                 {
                     "expr": f"count by ({', '.join(case['labels'])})"

@@ -161,6 +161,8 @@ def test_the_installed_rights_suffice_for_a_job_from_start_to_end(
 ) -> None:  # fmt: skip
     """The operator runs here, as the ServiceAccount of the chart; control planes have no node for its pods."""
     settings = f"relay.replicas=0,operator.replicas=0,operator.archiveLogs=true,operator.namespaces={{{namespace}}}"
+    # The Job that brings CRDs up to date would need a node.
+    settings += ",crds.upgrade=false"
     values = ["--set", settings, "--skip-crds"]
     installed = helm("install", "r", CHART, "-n", namespace, *values)
     assert installed.returncode == 0, installed.stderr
@@ -187,8 +189,7 @@ def test_the_installed_rights_suffice_for_a_job_from_start_to_end(
             kubectl("-n", namespace, "patch", "aq", "default", "--type=merge", "-p", at_once)
             kubectl("-n", namespace, "wait", "aj/first", "--for=delete", "--timeout=60s")
             kubectl("-n", namespace, "patch", "aq", "default", "--type=merge", "-p", '{"spec":{"mode":"Paused"}}')
-            # The Job that brings CRDs up to date would need a node.
-            upgraded = helm("upgrade", "r", CHART, "-n", namespace, *values, "--set", "crds.upgrade=false")
+            upgraded = helm("upgrade", "r", CHART, "-n", namespace, *values)
             assert upgraded.returncode == 0, upgraded.stderr
             mode = kubectl("-n", namespace, "get", "aq", "default", "-o", "jsonpath={.spec.mode}").stdout
             assert mode == "Paused", "an upgrade does not resume a paused queue"
@@ -201,6 +202,14 @@ def test_the_installed_rights_suffice_for_a_job_from_start_to_end(
             kubelet.kill()
     finally:
         assert helm("uninstall", "r", "-n", namespace).returncode == 0
+
+
+def test_definitions_that_an_earlier_installation_left_are_brought_up_to_date_too(helm: Callable[..., Any]) -> None:
+    manifest = helm("template", "r", CHART, "-s", "templates/crds-upgrade.yaml").stdout
+    objects = [each for each in yaml.safe_load_all(manifest) if each]
+    assert "Job" in {each["kind"] for each in objects}
+    for each in objects:
+        assert each["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade", each["kind"]
 
 
 def test_the_rights_of_the_upgrade_bring_the_custom_resources_up_to_date(

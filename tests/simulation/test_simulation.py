@@ -35,6 +35,17 @@ for seed in {SEEDS}:
 print(json.dumps(runs))
 """
 
+SMALLEST = """
+import json
+from dataclasses import replace
+from klipsim.run import Scenario, run
+scenario = Scenario.of(1)
+queues = [action for action in scenario.plan.actions if action.verb == "create queue"]
+plan = replace(scenario.plan, actions=queues, reactions=[])
+result = run(replace(scenario, plan=plan, faults=[]))
+print(json.dumps([result.all_writes, result.violations]))
+"""
+
 
 @pytest.fixture(scope="module")
 def runs() -> list[dict[str, Any]]:
@@ -54,6 +65,12 @@ def test_a_run_is_large_enough_to_go_wrong(runs: list[dict[str, Any]]) -> None:
         assert run["jobs"] >= 20
         assert run["faults"] >= 5
         assert run["writes"] >= 200
+
+
+def test_a_run_in_which_nobody_does_anything_goes_on_until_it_is_large_enough() -> None:
+    writes, violations = python(SMALLEST)
+    assert writes >= 200
+    assert violations == []
 
 
 def test_the_promises_are_put_to_the_test_and_kept(runs: list[dict[str, Any]]) -> None:

@@ -1,11 +1,15 @@
 """The order in which submissions are accepted is the order in which they were created (found by simulation)."""
 
-from datetime import timedelta
+import asyncio
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from klipfake.objects import NOW, queue
-from klipstream_api import AnalysisJob
-from klipstream_operator.acceptance import decide
+from klipstream_api import AnalysisJob, AnalysisJobStatus
+from klipstream_operator.acceptance import BATCH, PLANNED, Acceptance, decide
 from klipstream_operator.store import Store
+from klipstream_operator.transitions import Transition
 
 
 def created(name: str, version: int, **spec: object) -> AnalysisJob:
@@ -49,3 +53,60 @@ def test_a_job_that_is_changed_before_its_acceptance_keeps_its_place() -> None:
     store.put_job(changed(store.jobs["uid-first"], 12), NOW)
     sequences = [decide(store.jobs[f"uid-{name}"], store, {}, NOW).sequence for name in ("first", "second")]
     assert sequences == [10, 11]
+
+
+GONE = {"uid-gone"}
+
+
+class Written:
+    """Stands for the API server: takes each status, and makes the job of it."""
+
+    def __init__(self, store: Store, meanwhile: Callable[[AnalysisJob], None] = lambda _: None) -> None:
+        self.store, self.meanwhile = store, meanwhile
+        self.jobs: list[str] = []
+
+    def now(self) -> datetime:
+        return NOW
+
+    async def write(self, job: AnalysisJob, status: AnalysisJobStatus, _: Transition) -> bool:
+        self.jobs.append(job.metadata.name)
+        self.meanwhile(job)
+        self.store.put_job(changed(job, 1_000_000 + len(self.jobs), status=status), NOW)
+        return True
+
+
+async def accepted(store: Store, writer: Written) -> list[str]:
+    acceptance = Acceptance(store, writer)  # type: ignore[arg-type]
+    acceptance.wanted.set()
+    running = asyncio.create_task(acceptance.run())
+    async with asyncio.timeout(60):
+        while acceptance.wanted.is_set() or any(uid for uid in store.unaccepted if uid not in GONE):
+            await asyncio.sleep(0)
+    running.cancel()
+    return writer.jobs
+
+
+async def test_a_backlog_longer_than_one_plan_is_accepted_in_order() -> None:
+    store = empty_store()
+    store.put_queue(queue(maxQueueSize=100_000), NOW)
+    names = [f"j{number}" for number in range(PLANNED + BATCH + 1)]
+    jobs = [created(name, 10 + number, queueName="q") for number, name in enumerate(names)]
+    random.Random(1).shuffle(jobs)
+    for job in jobs:
+        store.put_job(job, NOW)
+    assert await accepted(store, Written(store)) == names
+
+
+async def test_a_submission_that_is_deleted_while_it_waits_for_its_batch_is_not_accepted() -> None:
+    store = empty_store()
+    store.put_queue(queue(maxQueueSize=100_000), NOW)
+    names = [f"j{number}" for number in range(BATCH)]
+    for number, name in enumerate([*names, "gone", "last"]):
+        store.put_job(created(name, 10 + number, queueName="q"), NOW)
+
+    def delete(job: AnalysisJob) -> None:
+        gone = store.jobs["uid-gone"]
+        metadata = gone.metadata.model_copy(update={"deletion_timestamp": NOW, "resource_version": "5000"})
+        store.put_job(gone.model_copy(update={"metadata": metadata}), NOW)
+
+    assert await accepted(store, Written(store, delete)) == [*names, "last"]

@@ -394,3 +394,19 @@ def test_the_page_has_an_expression_for_every_figure_of_the_guide(figure: str) -
 @pytest.mark.parametrize("expression", expressions())
 def test_every_expression_of_the_page_is_promql(expression: str) -> None:
     promql_parser.parse(expression.replace("$q", 'namespace="n",queue="q"'))
+
+
+def test_what_alerts_ask_for_a_rise_of_is_there_from_the_start_at_0() -> None:
+    """Prometheus sees no rise in a series whose first sample is 1: the first refusal or dead letter would be missed."""
+    metrics = Metrics()
+    metrics.queue_known(("n", "q"))
+    text = generate_latest(metrics.registry).decode()
+    for series in (
+        'klipstream_operator_api_requests_total{resource="jobs.batch",status="403",verb="create"} 0.0',
+        'klipstream_operator_sweep_repairs_total{resource="pods"} 0.0',
+        'klipstream_jobs_finished_total{namespace="n",phase="Failed",queue="q"} 0.0',
+        'klipstream_jobs_finished_total{namespace="n",phase="Succeeded",queue="q"} 0.0',
+    ):
+        assert series in text, series
+    metrics.forget(("n", "q"))
+    assert 'queue="q"' not in generate_latest(metrics.registry).decode()

@@ -27,12 +27,12 @@ def job(
 
 
 def view(
-    *jobs: AnalysisJob, slots: int = 1, running: tuple[str, ...] = (), runs: int = 5, mode: str = "Running"
+    *jobs: AnalysisJob, slots: int = 1, running: tuple[str, ...] = (), runs: int = 5, mode: str = "Running", **more: Any
 ) -> QueueOutlook:
     status: dict[str, Any] = {"admitted": [{"uid": name, "attempt": 1, "name": name} for name in running]}
     if runs:
         status["runTimes"] = [{"type": "", "buckets": {HUNDRED_SECONDS: runs}}]
-    spec = {"workerTemplate": TEMPLATE, "maxConcurrentJobs": slots, "timeoutSeconds": 1000, "mode": mode}
+    spec = {"workerTemplate": TEMPLATE, "maxConcurrentJobs": slots, "timeoutSeconds": 1000, "mode": mode} | more
     queue = AnalysisQueue.from_wire({"metadata": {"name": "q", "namespace": "ns"}, "spec": spec, "status": status})
     return QueueOutlook(queue, {each.uid: each for each in jobs}, NOW)
 
@@ -118,3 +118,19 @@ def test_one_that_backs_off_starts_no_earlier_than_it_is_due() -> None:
 def test_what_is_finished_expects_nothing() -> None:
     seen = view()
     assert seen.of(job("a", phase="Succeeded")) is None
+
+
+def test_a_reserved_slot_is_free_for_those_it_is_reserved_for_alone() -> None:
+    jobs = [running("r", 37), job("a", sequence=2), job("b", sequence=3)]
+    seen = view(*jobs, slots=2, running=("r",), reservedSlots={"URGENT": 1})
+
+    def start(name: str, priority: Priority) -> float | None:
+        outlook = seen.at_priority(seen.jobs[name], priority)
+        return outlook.start_p50_seconds if outlook is not None else None
+
+    assert start("b", Priority.NORMAL) == pytest.approx(157, abs=2)
+    assert start("b", Priority.HIGH) == pytest.approx(60, abs=1)
+    assert start("b", Priority.URGENT) == 0.0
+    assert seen.of_new(job("new", "URGENT", None)).start_p50_seconds == 0.0
+    assert seen.of_new(job("new", "LOW", None)).start_p50_seconds == pytest.approx(254, abs=3)
+    assert seen.next_slot_seconds() == pytest.approx(60, abs=1)

@@ -1,11 +1,12 @@
 """Order, backlog, run times, estimates and routing."""
 
 import random
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -13,7 +14,7 @@ from klipstream_api import AnalysisJob, AnalysisQueue, Priority, RunTimes
 from klipstream_api.analysisqueue import Aging
 from klipstream_queueing.aging import aged_priority, next_rise
 from klipstream_queueing.backlog import Backlog
-from klipstream_queueing.estimate import Estimate, estimate, run_seconds
+from klipstream_queueing.estimate import Stay, run_seconds, starts
 from klipstream_queueing.order import Rank, rank
 from klipstream_queueing.routing import route
 from klipstream_queueing.runtimes import SAMPLES_KEPT, add_run_time, bucket_of, merged, quantile
@@ -195,6 +196,7 @@ def test_the_lane_of_each_that_is_taken_is_told_before_the_next_is_looked_for() 
     assert (taken, told) == ([first, third], [(first.uid, "large"), (third.uid, "default")])
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1, 500_000), min_size=1, max_size=200), st.floats(0.01, 1.0))
 def test_a_quantile_is_within_five_percent_of_the_exact_one(seconds: list[float], share: float) -> None:
     run_times: tuple[RunTimes, ...] = ()
@@ -251,21 +253,78 @@ def test_histograms_stay_bounded_and_follow_the_present() -> None:
     assert len(run_times) == 16
 
 
+def normal(*seconds: float) -> list[Stay]:
+    return [Stay(2, each) for each in seconds]
+
+
 @pytest.mark.parametrize(
     ("ahead", "running", "slots", "start"),
     [([], [], 1, 0), ([], [30], 1, 30), ([10, 10], [5], 1, 25), ([10, 20, 30], [], 2, 20), ([60], [5, 100], 2, 65),
-     ([], [5, 9, 20], 2, 9)],
+     ([], [5, 9, 20], 2, 9), ([], [0.5], 1, 0.5), ([], [-3.0], 1, 0.0)],
 )  # fmt: skip
 def test_the_start_comes_from_simulated_slots(
     ahead: list[float], running: list[float], slots: int, start: float
 ) -> None:
-    found = estimate(ahead, 7.0, running, slots)
-    assert found is not None
-    assert (found.start_seconds, found.finish_seconds) == (start, start + 7.0)
+    assert starts(normal(*ahead), normal(*running), slots).at(len(ahead), 2) == start
 
 
 def test_without_slots_nothing_is_promised() -> None:
-    assert estimate([], 1.0, [], 0) is None
+    found = starts(normal(1.0), normal(5.0), 0)
+    assert (found.at(0, 2), found.at(1, 2)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("rule", "line", "running", "reserved", "in_line", "newcomers"),
+    [
+        ("nothing is reserved", [(2, 9), (2, 9), (2, 9)], [], None, [0, 0, 9], [0, 0, 9, 9]),
+        ("a reserved slot is left free", [(2, 9), (2, 9)], [], {"URGENT": 1}, [0, 9], [0, 0, 18, 18]),
+        ("for the one it is reserved for", [(4, 5), (2, 9), (2, 9)], [], {"URGENT": 1}, [0, 0, 9], [0, 0, 18, 18]),
+        ("which gives it back", [(2, 9)], [(4, 5)], {"URGENT": 1}, [0], [0, 0, 9, 9]),
+        ("one that waits for it holds up those behind", [(3, 9), (1, 1)], [(3, 7)], {"URGENT": 1}, [7, 16],
+         [0, 16, 16, 17]),
+        ("all are reserved, so nothing lower ever starts", [(2, 9), (1, 9)], [(2, 3)], {"URGENT": 2}, [None, None],
+         [0, None, None, None]),
+        ("by several priorities", [(2, 9)], [], {"URGENT": 1, "HIGH": 1}, [None], [0, 0, None, None]),
+    ],
+)  # fmt: skip
+def test_slots_that_are_reserved_are_simulated(
+    rule: str, line: list[tuple[int, float]], running: list[tuple[int, float]], reserved: dict[str, int] | None,
+    in_line: list[float | None], newcomers: list[float | None],
+) -> None:  # fmt: skip
+    found = starts([Stay(*each) for each in line], [Stay(*each) for each in running], 2, reserved)
+    assert found.in_line == in_line, rule
+    assert [found.newcomers[value] for value in (4, 3, 2, 1)] == newcomers, rule
+
+
+stays = st.tuples(st.integers(1, 4), st.floats(0, 100))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(stays, max_size=20), st.lists(stays, max_size=6), st.integers(0, 5),
+    st.dictionaries(st.sampled_from(["URGENT", "HIGH", "NORMAL"]), st.integers(0, 3)),
+)  # fmt: skip
+def test_the_simulated_starts_are_those_of_the_rule_that_reserves_slots(
+    line: list[tuple[int, float]], running: list[tuple[int, float]], slots: int, reserved: dict[str, int]
+) -> None:
+    line.sort(key=lambda stay: -stay[0])
+    found = starts([Stay(*each) for each in line], [Stay(*each) for each in running], slots, reserved).in_line
+    made = backlog(*(Rank(-value, number, str(number)) for number, (value, _) in enumerate(line)))
+    expected: list[float | None] = [None] * len(line)
+    held = sorted((end, value) for value, end in running)
+    now = 0.0
+    while True:
+        held = sorted(each for each in held if each[0] > now)
+        active = Counter(value for _, value in held)
+        taken = take_first(made, max(0, slots - len(held)), reserved, active)
+        for each in taken:
+            expected[each.sequence] = now
+            held.append((now + line[each.sequence][1], each.priority_value))
+        if not taken:
+            if not held:
+                break
+            now = min(held)[0]
+    assert found == expected
 
 
 def test_the_estimate_falls_back_from_type_to_all_to_the_default() -> None:
@@ -276,13 +335,6 @@ def test_the_estimate_falls_back_from_type_to_all_to_the_default() -> None:
     both = add_run_time(known, "clip", 1.0)
     assert run_seconds(both, "film", 0.5, 3600) == pytest.approx(100, rel=0.06)
     assert run_seconds(both, "clip", 0.5, 3600) == 1.0
-
-
-def test_beyond_ten_thousand_jobs_ahead_the_rest_counts_evenly() -> None:
-    found = estimate([0.0] * 10_000 + [8.0, 8.0], 1.0, [4.0], 2)
-    assert found == Estimate(8.0, 9.0)
-    assert estimate([], 1.0, [0.5], 1) == Estimate(0.5, 1.5), "what is left of a run may be less than a second"
-    assert estimate([], 1.0, [-3.0], 1) == Estimate(0.0, 1.0), "nor does it end in the past"
 
 
 URGENT_ONLY = queue("express", accepts={"priorities": ["URGENT"]})

@@ -82,6 +82,17 @@ def test_a_resource_version_is_a_number_and_a_job_belongs_to_the_queue_that_acce
     assert queue_key(job({"queueName": None}, queueName="q")) is None
 
 
+def test_a_copy_of_a_job_changes_nothing_of_the_others() -> None:
+    """What was read shares the set of fields that were given: an empty one, which a copy must not fill."""
+    wire = {"metadata": {"name": "a", "uid": "a"}, "spec": {"videoUrl": "https://example.com/v.mp4"}}
+    first, second = AnalysisJob.from_wire(wire), AnalysisJob.from_wire(wire)
+    status = first.status.model_copy(update={"attempt": 3})
+    assert first.model_copy(update={"status": status}) != second
+    assert first == second
+    assert not second.status.model_fields_set
+    assert not AnalysisJob.from_wire(wire).spec.model_fields_set
+
+
 def test_an_older_job_never_replaces_a_newer_one() -> None:
     noted = knowing(job())
     assert not noted.store.put_job(job({"phase": "Running"}), NOW), "as new"
@@ -319,7 +330,7 @@ def test_an_older_view_of_what_runs_never_replaces_a_newer_one() -> None:
     assert noted.told() == ([], [], 0)
     assert store.attempt((UID, 1)) == view(kube_job(), pod())
     store.put_workload(kube_job(resource_version=4, suspend=True))
-    assert noted.told() == ([UID], [KEY], 0)
+    assert noted.told() == ([UID], [], 0), "its slot is held as before"
     store.put_workload(pod("Failed", resource_version=5))
     assert noted.told() == ([UID], [KEY], 0)
     assert store.attempt((UID, 1)) == view(
@@ -391,7 +402,7 @@ def test_that_a_job_which_is_over_has_no_pod_is_known_until_it_goes_on() -> None
         queues=(holding(1),), workloads=(kube_job(conditions={"Suspended": ""}, suspend=True, pods_left=0),)
     )
     noted.store.mark_without_pods((UID, 1))
-    assert noted.told() == ([UID], [KEY], 0)
+    assert noted.told() == ([UID], [], 0), "it was over before"
     assert noted.store.attempt((UID, 1)).pods_gone
     noted.store.put_workload(kube_job(conditions={"Failed": ""}, resource_version=4))
     assert noted.store.attempt((UID, 1)).pods_gone

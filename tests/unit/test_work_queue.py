@@ -33,6 +33,20 @@ async def test_a_worker_that_fails_lets_go_of_its_key() -> None:
     assert await asyncio.wait_for(_taken(queue), 5) == "a"
 
 
+async def test_what_was_seen_does_not_come_up_again_and_what_came_later_does() -> None:
+    queue = WorkQueue()
+    queue.add("a")
+    async with queue.next() as key:
+        queue.add(key)
+        queue.seen(key)
+    assert len(queue) == 0
+    queue.add("a")
+    async with queue.next() as key:
+        queue.seen(key)
+        queue.add(key)
+    assert await asyncio.wait_for(_taken(queue), 5) == "a"
+
+
 async def _taken(queue: WorkQueue) -> str:
     async with queue.next() as key:
         return key

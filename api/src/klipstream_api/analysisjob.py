@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from klipstream_api.meta import Conditions, ObjectMeta, Time, WireModel
+from klipstream_api.meta import Conditions, ObjectMeta, Time, WireModel, forget_fields_set
 from klipstream_api.phases import Phase, Priority
 from klipstream_api.webhooks import WebhookEvent
 
@@ -290,4 +290,7 @@ class AnalysisJob(WireModel):
     @classmethod
     def from_wire(cls, obj: dict[str, Any]) -> "AnalysisJob":
         """Parse what the API server sent; raises pydantic.ValidationError when it is not a valid AnalysisJob."""
-        return cls.model_validate(obj)
+        job = cls.model_validate(obj)
+        for part in (job, job.metadata, job.spec, job.status):
+            forget_fields_set(part)
+        return job

@@ -155,6 +155,13 @@ class Capacity(WireModel):
     """The longest pause between two tries."""
 
 
+class Kueue(WireModel):
+    """Kueue, where it is installed, decides when the Kubernetes Job of an attempt that holds a slot really runs."""
+
+    queue_name: DnsLabel
+    """Name of a LocalQueue of this namespace."""
+
+
 class ResourceBounds(WireModel):
     """The largest resources a job may ask for."""
 
@@ -215,6 +222,8 @@ class AnalysisQueueSpec(WireModel):
     """Posts, or Logs for images that post nothing: lines such as "::progress 45 Analyzing" are their progress."""
     cancel_grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 10
     """Seconds that a worker which posts progress has to end by itself once it is told to cancel."""
+    kueue: Kueue | None = None
+    """Has attempts wait for quota in Kueue; off where absent."""
 
 
 class Admitted(WireModel):

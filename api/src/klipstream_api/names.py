@@ -20,6 +20,14 @@ RESTART_ANNOTATION = f"{GROUP}/restart"
 REPLAY_ANNOTATION = f"{GROUP}/replay"
 FENCED_ANNOTATION = f"{GROUP}/fenced"
 TEMPLATE_ANNOTATION = f"{GROUP}/template"
+WITHDRAWN_ANNOTATION = f"{GROUP}/withdrawn"
+"""On a Kubernetes Job that Kueue was told never to start again."""
+
+KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+"""Kueue's: names the LocalQueue that decides when a Kubernetes Job runs."""
+
+TRACEPARENT_ANNOTATION = f"{GROUP}/traceparent"
+"""On an AnalysisJob: the place in a trace that it goes on from (W3C Trace Context)."""
 
 CALLBACK_LABEL = f"{GROUP}/callback"
 """Says by "true" that a Secret may be used for webhooks."""

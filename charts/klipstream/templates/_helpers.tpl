@@ -1,34 +1,63 @@
-{{- define "klipstream.operator" -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}-operator{{- end }}
+{{- /* What names begin with: a Service's is a label of a host name, so without dots and beginning with a letter. */}}
+{{- define "klipstream.release" -}}
+{{- $name := .Release.Name | replace "." "-" }}
+{{- ternary (printf "r%s" $name) $name (regexMatch "^[0-9]" $name) | trunc 40 | trimSuffix "-" }}
+{{- end }}
+{{- define "klipstream.operator" -}}{{ include "klipstream.release" . }}-operator{{- end }}
 {{- define "klipstream.selector" -}}
 app.kubernetes.io/name: klipstream-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 {{- define "klipstream.labels" -}}
 {{ include "klipstream.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
-{{- define "klipstream.relay" -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}-relay{{- end }}
+{{- define "klipstream.relay" -}}{{ include "klipstream.release" . }}-relay{{- end }}
 {{- define "klipstream.relaySelector" -}}
 app.kubernetes.io/name: klipstream-relay
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 {{- define "klipstream.relayLabels" -}}
 {{ include "klipstream.relaySelector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
-{{- define "klipstream.gateway" -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}-gateway{{- end }}
+{{- define "klipstream.gateway" -}}{{ include "klipstream.release" . }}-gateway{{- end }}
 {{- define "klipstream.gatewaySelector" -}}
 app.kubernetes.io/name: klipstream-gateway
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 {{- define "klipstream.gatewayLabels" -}}
 {{ include "klipstream.gatewaySelector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+{{- end }}
+{{- /* Where the default queue is, its claim and the job of `helm test`: in a namespace that the operator looks after, which
+is the release's where that is one of them. */}}
+{{- define "klipstream.home" -}}
+{{- $watched := .Values.operator.namespaces | default (list .Release.Namespace) }}
+{{- ternary .Release.Namespace (first $watched) (has .Release.Namespace $watched) }}
+{{- end }}
+{{- /* A namespace that a value names: of (list root value-name namespace). Fails where the operator does not look after it. */}}
+{{- define "klipstream.watched" -}}
+{{- $root := index . 0 }}{{ $namespace := index . 2 }}
+{{- $watched := $root.Values.operator.namespaces | default (list $namespace) }}
+{{- if not (has $namespace $watched) }}
+{{- fail (printf "%s is %s, which is not in operator.namespaces (%s), so nobody would run its jobs: add it there, or name another" (index . 1) $namespace (join ", " $watched)) }}
+{{- end }}
+{{- $namespace }}
+{{- end }}
+{{- define "klipstream.gatewayNamespace" -}}
+{{- include "klipstream.watched" (list . "gateway.namespace" (.Values.gateway.namespace | default (include "klipstream.home" .))) }}
 {{- end }}
 {{- define "klipstream.sealingSecret" -}}{{ .Values.sealing.secret | default (printf "%s-sealing" .Release.Name) }}{{- end }}
+{{- /* Label matchers of the series of one component of this release, as its PodMonitor scrapes them: of (list root
+component). Figures of queues carry the queue's namespace, so the job alone tells the release. */}}
+{{- define "klipstream.series" -}}
+{{- $root := index . 0 }}
+{{- $root.Values.monitoring.prometheusRule.selector | default (printf "job=%q" (printf "%s/%s" $root.Release.Namespace (include (printf "klipstream.%s" (index . 1)) $root))) }}
+{{- end }}
 {{- define "klipstream.tlsSecret" -}}
 {{ .Values.progress.existingSecret | default (printf "%s-progress-tls" .Release.Name) }}
 {{- end }}
@@ -76,6 +105,24 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [events]
   verbs: [create]
 {{- end }}
+{{- if .Values.kueue.enabled }}
+# Kueue resumes a Job that somebody else suspends, unless its Workload is deactivated.
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [list, patch]
+{{- end }}
+{{- end }}
+{{- define "klipstream.tracing" -}}
+{{- with .Values.tracing }}
+{{- if .endpoint }}
+- {name: KLIPSTREAM_TRACING_ENDPOINT, value: {{ .endpoint | quote }}}
+- {name: KLIPSTREAM_TRACING_RATIO, value: {{ .sampleRatio | quote }}}
+{{- if .headersSecret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom: {secretKeyRef: {name: {{ .headersSecret | quote }}, key: headers}}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- define "klipstream.relayRules" -}}
 - apiGroups: [analysis.klipstream.io]
@@ -96,8 +143,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- /* REPOSITORY:TAG or REPOSITORY@DIGEST: of (list root image). */}}
 {{- define "klipstream.image" -}}
 {{- $root := index . 0 }}{{ $image := index . 1 -}}
-{{- if $image.digest }}{{ $image.repository }}@{{ $image.digest }}
-{{- else }}{{ $image.repository }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ end }}
+{{- $repository := $image.repository }}
+{{- with $root.Values.imageRegistry }}{{ $repository = regexReplaceAll "^localhost/" $repository (printf "%s/" (trimSuffix "/" .)) }}{{ end }}
+{{- if $image.digest }}{{ $repository }}@{{ $image.digest }}
+{{- else }}{{ $repository }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ end }}
 {{- end }}
 {{- /* Where a pod may run and what pulls its image: of (list root values). */}}
 {{- define "klipstream.placement" -}}
@@ -106,7 +155,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 imagePullSecrets: {{- toYaml . | nindent 0 }}
 {{- end }}
 {{- with $values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
@@ -118,12 +167,14 @@ tolerations: {{- toYaml . | nindent 0 }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
-{{- /* Restricted, for a pod and for its containers. */}}
+{{- /* Restricted, for a pod and for its containers; a user that is null is the cluster's to choose. */}}
 {{- define "klipstream.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
+{{- range $field, $id := .Values.podUser }}
+{{- if not (kindIs "invalid" $id) }}
+{{ $field }}: {{ int $id }}
+{{- end }}
+{{- end }}
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- define "klipstream.containerSecurity" -}}
@@ -131,35 +182,35 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
-{{- /* Egress to names and to the API server: of the networks that were named. Policies see addresses after a Service's
-translation, so the API server is named by its endpoints. */}}
-{{- define "klipstream.egressToApiServer" -}}
-{{- $slice := lookup "discovery.k8s.io/v1" "EndpointSlice" "default" "kubernetes" -}}
+{{- /* Names: UDP and TCP on the ports of networkPolicies.dnsPorts. */}}
+{{- define "klipstream.egressToNames" -}}
 - ports:
-  - {protocol: UDP, port: 53}
-  - {protocol: TCP, port: 53}
+  {{- range .Values.networkPolicies.dnsPorts }}
+  - {protocol: UDP, port: {{ . }}}
+  - {protocol: TCP, port: {{ . }}}
+  {{- end }}
+{{- end }}
+{{- /* Egress to names and to the API server: of (list root networks). Without networks its ports are open to anywhere: a
+control plane's addresses change during the life of a release, and what helm finds while it installs would shut everything
+out then. Policies see ports after a Service's translation, so those of its endpoints are among them. */}}
+{{- define "klipstream.egressToApiServer" -}}
+{{- $root := index . 0 }}{{ $networks := index . 1 }}
+{{- $ports := list 443 6443 }}
+{{- range (lookup "discovery.k8s.io/v1" "EndpointSlice" "default" "kubernetes").ports }}
+{{- $ports = append $ports (int .port) }}
+{{- end }}
+{{- include "klipstream.egressToNames" $root }}
 # The API server.
-{{- if . }}
+{{- if $networks }}
 - to:
-  {{- range . }}
+  {{- range $networks }}
   - ipBlock: {cidr: {{ . | quote }}}
   {{- end }}
-{{- else if $slice }}
-- to:
-  {{- range $slice.endpoints }}
-  {{- range .addresses }}
-  - ipBlock: {cidr: {{ printf "%s/%s" . (ternary "128" "32" (contains ":" .)) | quote }}}
-  {{- end }}
-  {{- end }}
-  ports:
-  {{- range $slice.ports }}
-  - {protocol: TCP, port: {{ .port }}}
-  {{- end }}
 {{- else }}
-# Not known where the chart is rendered without a cluster: name it in networkPolicy.apiServer.
 - ports:
-  - {protocol: TCP, port: 443}
-  - {protocol: TCP, port: 6443}
+  {{- range $ports | uniq }}
+  - {protocol: TCP, port: {{ . }}}
+  {{- end }}
 {{- end }}
 {{- end }}
 {{- /* The public Internet, without the networks that are given. */}}
@@ -168,17 +219,17 @@ translation, so the API server is named by its endpoints. */}}
   - ipBlock:
       cidr: 0.0.0.0/0
       except:
-      {{- range concat (list "0.0.0.0/8" "10.0.0.0/8" "100.64.0.0/10" "127.0.0.0/8" "169.254.0.0/16" "172.16.0.0/12" "192.0.0.0/24" "192.168.0.0/16" "198.18.0.0/15" "224.0.0.0/4" "240.0.0.0/4") . | uniq }}
+      {{- range concat (list "0.0.0.0/8" "10.0.0.0/8" "100.64.0.0/10" "127.0.0.0/8" "169.254.0.0/16" "172.16.0.0/12" "192.0.0.0/24" "192.168.0.0/16" "198.18.0.0/15" "224.0.0.0/4" "240.0.0.0/4") (. | default list) | uniq }}
       {{- if not (contains ":" .) }}
-      - {{ . }}
+      - {{ . | quote }}
       {{- end }}
       {{- end }}
   - ipBlock:
       cidr: 2000::/3
       except:
-      {{- range concat (list "2001::/32" "2001:db8::/32" "2002::/16") . | uniq }}
+      {{- range concat (list "2001::/32" "2001:db8::/32" "2002::/16") (. | default list) | uniq }}
       {{- if regexMatch "^[23][0-9a-fA-F]{3}:" . }}
-      - {{ . }}
+      - {{ . | quote }}
       {{- end }}
       {{- end }}
 {{- end }}
@@ -193,21 +244,44 @@ translation, so the API server is named by its endpoints. */}}
 {{- /* Of the Job that brings CRDs up to date, and of `helm test`. */}}
 {{- define "klipstream.crdsLabels" -}}
 app.kubernetes.io/name: klipstream-crds
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
 {{- define "klipstream.testLabels" -}}
 app.kubernetes.io/name: klipstream-test
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
 {{- /* Hooks that leave nothing behind: of their weight. */}}
 {{- define "klipstream.beforeUpgrade" -}}
-helm.sh/hook: pre-upgrade
+helm.sh/hook: pre-install,pre-upgrade
 helm.sh/hook-weight: {{ . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+{{- /* A policy that lives as long as its hook: of (list root name labels annotations). In a namespace that denies what no
+policy allows, the hook's pod would not reach the API server. */}}
+{{- define "klipstream.hookPolicy" -}}
+{{- $root := index . 0 }}{{ $labels := index . 2 }}
+{{- if $root.Values.operator.networkPolicy.enabled }}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ index . 1 | quote }}
+  labels: {{- include $labels $root | nindent 4 }}
+  annotations: {{- index . 3 | nindent 4 }}
+spec:
+  podSelector:
+    matchLabels:
+      app.kubernetes.io/name: {{ get (include $labels $root | fromYaml) "app.kubernetes.io/name" | quote }}
+      app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
+  policyTypes: [Ingress, Egress]
+  ingress: []
+  egress:
+  {{- include "klipstream.egressToApiServer" (list $root $root.Values.operator.networkPolicy.apiServer) | nindent 2 }}
+---
+{{- end }}
 {{- end }}
 {{- define "klipstream.forTest" -}}
 helm.sh/hook: test

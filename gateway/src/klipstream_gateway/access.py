@@ -57,7 +57,11 @@ class Access:
             return
         if principal is not ANONYMOUS:
             raise Refused(Problem.FORBIDDEN, f"The credentials of {principal.name} lack the scope {scope.value}.")
-        raise Refused(Problem.UNAUTHENTICATED, f"Credentials with the scope {scope.value} are needed.", CHALLENGE)
+        raise Refused(
+            Problem.UNAUTHENTICATED,
+            f"Credentials with the scope {scope.value} are needed: send the header Authorization: Bearer KEY.",
+            CHALLENGE,
+        )
 
 
 def is_bearer(authorization: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
-from klipstream_api import FailureClass, OperationName, Priority, ReplayState
+from klipstream_api import FailureClass, OperationName, Priority, QueueMode, ReplayState
 from klipstream_api.meta import rfc3339
 from klipstream_gateway.problems import ProblemBody, ProblemDescription
 from klipstream_queueing.outlook import Basis
@@ -217,6 +217,13 @@ class QueueState(StrEnum):
     PAUSED = "paused"
     DRAINING = "draining"
     MIXED = "mixed"
+
+
+STATES = {
+    QueueMode.RUNNING: QueueState.RUNNING,
+    QueueMode.PAUSED: QueueState.PAUSED,
+    QueueMode.DRAINING: QueueState.DRAINING,
+}
 
 
 class QueueFigures(ApiModel):

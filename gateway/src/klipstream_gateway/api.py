@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from klipstream_gateway.administration import Administration
 from klipstream_gateway.answers import (
     Acts,
     BatchView,
@@ -21,7 +22,8 @@ from klipstream_gateway.answers import (
 )
 from klipstream_gateway.jobs import IDEMPOTENCY_KEY, JobOperations
 from klipstream_gateway.problems import PROBLEMS_PATH, Problem, Refused, descriptions
-from klipstream_gateway.queues import QueueOperations
+from klipstream_gateway.queue_config import QueueConfiguration
+from klipstream_gateway.queue_figures import QueueReports
 from klipstream_gateway.requests import (
     Batch,
     DeadLetterQuery,
@@ -35,6 +37,7 @@ from klipstream_gateway.requests import (
 )
 from klipstream_gateway.routes import Answer, Call, Handler, HeaderParameter, RateClass, Route, Scope
 from klipstream_gateway.streams import LAST_EVENT_ID, Streams
+from klipstream_gateway.traces import TRACE_HEADER, TRACEPARENT
 
 EVENTS = "text/event-stream"
 KEY_HEADER = HeaderParameter(
@@ -73,13 +76,20 @@ class Meta:
 
 
 def routes(
-    jobs: JobOperations, queues: QueueOperations, streams: Streams, meta: Meta, anonymous_submit: bool = False
+    jobs: JobOperations,
+    queues: QueueReports,
+    acts: Administration,
+    config: QueueConfiguration,
+    streams: Streams,
+    meta: Meta,
+    anonymous_submit: bool = False,
 ) -> tuple[Route, ...]:
     """All operations."""
     refused = (Problem.QUEUE_NOT_FOUND, Problem.QUEUE_FULL, Problem.QUEUE_DRAINING, Problem.KEY_REUSED)
     job = "/api/v1/jobs/{job_id}"
     submitting = None if anonymous_submit else Scope.SUBMIT
     status, submit, change, admin = RateClass.STATUS, RateClass.SUBMIT, RateClass.CHANGE, RateClass.ADMIN
+    sent_along = {IDEMPOTENCY_KEY: KEY_HEADER, TRACEPARENT: TRACE_HEADER}
     unknown_job, unknown_queue = Problem.JOB_NOT_FOUND, Problem.QUEUE_NOT_FOUND
 
     def administration(name: str, operation: str, summary: str, handler: Handler, answer: int) -> Route:
@@ -90,10 +100,11 @@ def routes(
     return (
         Route("POST", "/api/v1/analysis", "submitAnalysis", "Jobs", "Submit a video", jobs.submit,
               {202: Submitted}, submit, submitting, body=Submission,
-              problems=(*refused, Problem.SEALING_UNAVAILABLE, Problem.CONFLICT), headers={IDEMPOTENCY_KEY: KEY_HEADER},
+              problems=(*refused, Problem.SEALING_UNAVAILABLE, Problem.CONFLICT), headers=sent_along,
               audited=True),
         Route("POST", "/api/v1/analysis/batch", "submitBatch", "Jobs", "Submit several videos", jobs.submit_batch,
-              {200: BatchView}, submit, submitting, body=Batch, headers={IDEMPOTENCY_KEY: KEY_HEADER}, audited=True),
+              {200: BatchView}, submit, submitting, body=Batch, headers=sent_along, audited=True,
+              many=True),
         Route("GET", "/api/v1/jobs", "listJobs", "Jobs", "List jobs", jobs.list_page,
               {200: JobPage}, status, Scope.READ, query=JobQuery),
         Route("GET", job, "getJob", "Jobs", "A job with its attempts", jobs.get,
@@ -119,24 +130,24 @@ def routes(
               {200: QueueMetrics}, status, query=QueueQuery, problems=(unknown_queue,)),
         Route("GET", "/api/v1/queues", "listQueues", "Queues", "List the queues", queues.list_all,
               {200: QueueList}, status),
-        administration("pause", "pauseQueue", "Start no more jobs", queues.pause, 200),
-        administration("resume", "resumeQueue", "Start jobs again", queues.resume, 200),
-        administration("drain", "drainQueue", "Take no more jobs, finish the rest", queues.drain, 200),
-        administration("clear", "clearQueue", "Cancel all that wait", queues.clear, 202),
-        administration("clear-stuck", "clearStuck", "End attempts that do not get on", queues.clear_stuck, 202),
-        administration("restart", "restartOperator", "Forget and read everything again", queues.restart, 202),
-        administration("reconcile", "reconcileQueue", "Mend what was missed", queues.reconcile, 202),
-        Route("GET", "/api/v1/queue/config", "getQueueConfig", "Administration", "The limits of a queue", queues.config,
+        administration("pause", "pauseQueue", "Start no more jobs", acts.pause, 200),
+        administration("resume", "resumeQueue", "Start jobs again", acts.resume, 200),
+        administration("drain", "drainQueue", "Take no more jobs, finish the rest", acts.drain, 200),
+        administration("clear", "clearQueue", "Cancel all that wait", acts.clear, 202),
+        administration("clear-stuck", "clearStuck", "End attempts that do not get on", acts.clear_stuck, 202),
+        administration("restart", "restartOperator", "Forget and read everything again", acts.restart, 202),
+        administration("reconcile", "reconcileQueue", "Mend what was missed", acts.reconcile, 202),
+        Route("GET", "/api/v1/queue/config", "getQueueConfig", "Administration", "The limits of a queue", config.config,
               {200: QueueConfigView}, status, Scope.READ, query=QueueQuery, problems=(unknown_queue,)),
         Route("PUT", "/api/v1/queue/config", "setQueueConfig", "Administration", "Change limits of a queue",
-              queues.configure, {200: QueueConfigView}, admin, Scope.ADMIN, query=QueueQuery, body=QueueConfig,
+              config.configure, {200: QueueConfigView}, admin, Scope.ADMIN, query=QueueQuery, body=QueueConfig,
               problems=(unknown_queue, Problem.CONFLICT), audited=True),
         Route("GET", "/api/v1/dead-letters", "listDeadLetters", "Dead letters", "Jobs that failed for good",
               jobs.dead_letters, {200: DeadLetterPage}, status, Scope.READ, query=DeadLetterQuery),
         Route("GET", "/api/v1/dead-letters/groups", "listDeadLetterGroups", "Dead letters", "Jobs that failed alike",
               queues.groups, {200: GroupList}, status, Scope.ADMIN, query=QueueQuery, problems=(unknown_queue,)),
         Route("POST", "/api/v1/dead-letters/groups/{fingerprint}/replay", "replayDeadLetterGroup", "Dead letters",
-              "Run a group again", queues.replay_group, {202: Acts}, admin, Scope.ADMIN, query=QueueQuery,
+              "Run a group again", acts.replay_group, {202: Acts}, admin, Scope.ADMIN, query=QueueQuery,
               problems=(Problem.GROUP_NOT_FOUND, unknown_queue, Problem.QUEUE_DRAINING, Problem.CONFLICT),
               audited=True),
         Route("GET", "/api/v1/events", "followAll", "Events", "Follow all jobs and queues", streams.everything,

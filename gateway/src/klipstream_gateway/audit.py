@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from klipstream_gateway.routes import Call, Route
@@ -9,8 +10,9 @@ from klipstream_gateway.routes import Call, Route
 log = logging.getLogger("klipstream_gateway.audit")
 
 
-def note(route: Route, call: Call, status: int, code: str | None) -> None:
-    """Write down an act, whether it was done or refused. Holds no body: that may be sensitive."""
+def note(route: Route, call: Call, status: int, code: str | None, jobs: Sequence[str]) -> None:
+    """Write down an act, whether it was done or refused; `jobs` are those that a submission came to. Holds no body:
+    that may be sensitive."""
     log.info(
         "%s",
         json.dumps(
@@ -20,7 +22,7 @@ def note(route: Route, call: Call, status: int, code: str | None) -> None:
                 "tenant": call.principal.tenant,
                 "from": call.address,
                 "operation": route.operation,
-                "target": dict(call.path) | _queue_of(call),
+                "target": dict(call.path) | _queue_of(call) | ({"jobs": list(jobs)} if jobs else {}),
                 "status": status,
                 "problem": code,
                 "request": call.request_id,

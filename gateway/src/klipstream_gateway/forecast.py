@@ -4,14 +4,14 @@ The rules are those of klipstream_queueing.outlook; here they are applied to a l
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from klipstream_api import AnalysisJob, AnalysisQueue, Phase, Priority, QueueMode
 from klipstream_api.phases import ACTIVE_PHASES
 from klipstream_gateway.cache import Cache
-from klipstream_queueing.estimate import start_seconds
+from klipstream_queueing.estimate import Starts
 from klipstream_queueing.order import Rank
 from klipstream_queueing.outlook import (
     CAUTIOUS,
@@ -19,6 +19,7 @@ from klipstream_queueing.outlook import (
     Outlook,
     basis_of,
     expected_rank,
+    expected_starts,
     left_seconds,
     usual_seconds,
 )
@@ -38,7 +39,7 @@ class _Plan:
     at: datetime
     change: int
     many: bool
-    starts: Mapping[float, list[float] | None]
+    starts: Mapping[float, Starts]
 
 
 @dataclass(slots=True)
@@ -67,28 +68,24 @@ class Forecasts:
             usual = {share: usual_seconds(queue, job, share) for share in (MEDIAN, CAUTIOUS)}
             return Outlook(None, basis, runs, 0.0, 0.0, usual[MEDIAN], usual[CAUTIOUS])
         waits = job.uid in self.cache.line(queue.metadata.name)
-        position = self._position(queue, expected_rank(job, priority)) if waits or priority is not None else None
+        rank = expected_rank(job, priority)
+        position = self._position(queue, rank) if waits or priority is not None else None
         if position is None or queue.spec.mode is QueueMode.PAUSED:
             return Outlook(position, basis, runs)
-        plan = self._plan(queue)
-        found: dict[float, tuple[float, float] | None] = {}
-        for share, starts in plan.starts.items():
-            if starts is None:
-                found[share] = None
-                continue
-            start = starts[min(position, len(starts)) - 1]
-            found[share] = (start, start + usual_seconds(queue, job, share))
-        median, cautious = found[MEDIAN], found[CAUTIOUS]
+        median, cautious = (
+            self._plan(queue).starts[share].at(position - 1, rank.priority_value) for share in (MEDIAN, CAUTIOUS)
+        )
         if median is None or cautious is None:
             return Outlook(position, basis, runs)
-        return Outlook(position, basis, runs, median[0], cautious[0], median[1], cautious[1])
+        ends = (median + usual_seconds(queue, job, MEDIAN), cautious + usual_seconds(queue, job, CAUTIOUS))
+        return Outlook(position, basis, runs, median, cautious, *ends)
 
     def next_wait_seconds(self, queue: AnalysisQueue) -> float | None:
         """The wait of a NORMAL job that came now, by the median; None where nothing starts."""
-        starts = self._plan(queue).starts[MEDIAN]
-        if starts is None or queue.spec.mode is QueueMode.PAUSED:
+        if queue.spec.mode is QueueMode.PAUSED:
             return None
-        return starts[min(self._position(queue, LAST_IN_LINE), len(starts)) - 1]
+        place = self._position(queue, LAST_IN_LINE) - 1
+        return self._plan(queue).starts[MEDIAN].at(place, LAST_IN_LINE.priority_value)
 
     def _position(self, queue: AnalysisQueue, rank: Rank) -> int:
         """The place of a rank among those that wait for a slot; those that have one already are ahead of nobody."""
@@ -103,35 +100,9 @@ class Forecasts:
             age_seconds = (now - plan.at).total_seconds()
             if age_seconds < (FRESH_SECONDS if plan.change == change else MANY_FRESH_SECONDS if plan.many else 0.0):
                 return plan
-        jobs = self.cache.jobs
-        # A job in line that holds a reservation already has its slot counted below.
+        # A job in line that holds a reservation already has its slot counted.
         admitted = {entry.uid for entry in queue.status.admitted}
-        waiting = [jobs[rank.uid] for rank in self.cache.lines[name].ranks if rank.uid not in admitted]
-        starts = {
-            share: start_seconds(
-                _run_times(waiting, queue, share),
-                list(_slots_left(queue, jobs, share, now)),
-                queue.spec.max_concurrent_jobs,
-            )
-            for share in (MEDIAN, CAUTIOUS)
-        }
+        waiting = [rank for rank in self.cache.lines[name].ranks if rank.uid not in admitted]
+        starts = {share: expected_starts(queue, waiting, self.cache.jobs, share, now) for share in (MEDIAN, CAUTIOUS)}
         self._plans[name] = _Plan(now, change, len(waiting) >= MANY_JOBS, starts)
         return self._plans[name]
-
-
-def _slots_left(queue: AnalysisQueue, jobs: Mapping[str, AnalysisJob], share: float, now: datetime) -> Iterable[float]:
-    for entry in queue.status.admitted:
-        job = jobs.get(entry.uid)
-        yield 0.0 if job is None else left_seconds(queue, job, share, now)
-
-
-def _run_times(jobs: Sequence[AnalysisJob], queue: AnalysisQueue, share: float) -> list[float]:
-    """Run times of jobs, worked out once for those that are alike."""
-    known: dict[tuple[str | None, int | None], float] = {}
-    times = []
-    for job in jobs:
-        kind = (job.spec.type, job.spec.timeout_seconds)
-        if kind not in known:
-            known[kind] = usual_seconds(queue, job, share)
-        times.append(known[kind])
-    return times

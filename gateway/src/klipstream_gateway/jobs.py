@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from klipstream_api import FINISHED_PHASES, AnalysisJob, Phase, QueueMode, guide_status
+from klipstream_api import FINISHED_PHASES, AnalysisJob, Phase, QueueMode, guide_status, names
 from klipstream_gateway import submission as submissions
 from klipstream_gateway.answers import BatchItem, BatchView, JobPage
 from klipstream_gateway.cache import Cache
 from klipstream_gateway.cluster import Cluster, refusal
 from klipstream_gateway.logs import WorkerLogs
 from klipstream_gateway.problems import Problem, Refused
-from klipstream_gateway.queues import waiting_by_queue
+from klipstream_gateway.queue_figures import waiting_by_queue
 from klipstream_gateway.requests import Batch, DeadLetterQuery, JobQuery, LogQuery, PriorityChange, Submission
 from klipstream_gateway.routes import Answer, Call, Principal, TextAnswer
 from klipstream_gateway.submission import Sealer
+from klipstream_gateway.traces import TRACEPARENT, Traces
 from klipstream_gateway.views import PAYLOAD_ANNOTATION, REFERENCE_ANNOTATION, Views, tenant_of
 from klipstream_kube import AlreadyExists, ApiError, Conflict, Forbidden, NotFound, Unreachable
 from klipstream_netguard import Rules
@@ -36,6 +37,7 @@ class JobOperations:
     sealer: Sealer
     rules: Rules
     worker_logs: WorkerLogs
+    traces: Traces | None = None
     _on_their_way: Counter[str] = field(default_factory=Counter)
     """Submissions that are being written, by the queue that they will be routed to."""
 
@@ -49,7 +51,8 @@ class JobOperations:
         job, repeated = await self._submit(call, call.body, call.headers.get(IDEMPOTENCY_KEY))
         answer = self.views.submitted(job)
         headers = {"Location": answer.links.self}
-        return Answer(answer, 202, headers | ({"Idempotency-Replayed": "true"} if repeated else {}))
+        headers |= {"Idempotency-Replayed": "true"} if repeated else {}
+        return Answer(answer, 202, headers, (answer.job_id,))
 
     async def submit_batch(self, call: Call) -> Answer:
         """Take up to a hundred videos in the order given. Each is judged alone, so some may be taken and others not;
@@ -59,8 +62,9 @@ class JobOperations:
         results = []
         for number, each in enumerate(batch.jobs):
             results.append(await self._batch_item(call, each, None if key is None else f"{key}#{number}"))
-        accepted = sum(result.job is not None for result in results)
-        return Answer(BatchView(accepted=accepted, refused=len(results) - accepted, results=tuple(results)))
+        taken = tuple(result.job.job_id for result in results if result.job is not None)
+        view = BatchView(accepted=len(taken), refused=len(results) - len(taken), results=tuple(results))
+        return Answer(view, jobs=taken)
 
     async def _batch_item(self, call: Call, each: Submission, key: str | None) -> BatchItem:
         try:
@@ -86,7 +90,12 @@ class JobOperations:
                 return submissions.taken(known), True
             raise
         body = submissions.manifest(sent, call.principal, name, job_id, self.sealer)
+        tracing = self.traces.begin(call.headers.get(TRACEPARENT)) if self.traces is not None else None
+        if tracing is not None:
+            body["metadata"]["annotations"][names.TRACEPARENT_ANNOTATION] = tracing.context.traceparent
         job, repeated = await self._stored(name, body, sent, queue)
+        if self.traces is not None and tracing is not None and not repeated:
+            self.traces.taken(tracing, job)
         return submissions.taken(job), repeated and key is not None
 
     async def _stored(self, name: str, body: dict[str, Any], sent: Submission, queue: str) -> tuple[AnalysisJob, bool]:

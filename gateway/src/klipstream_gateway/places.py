@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from klipstream_gateway.addresses import counted_as
 from klipstream_gateway.problems import Problem, Refused
 from klipstream_gateway.routes import ANONYMOUS, Principal
 
@@ -27,9 +28,9 @@ class Places:
     def take(self, principal: Principal, address: str) -> Callable[[], None]:
         """Take a place; what is returned gives it back. Raises Refused where the caller, or the replica, has none."""
         anonymous = principal is ANONYMOUS
-        caller, limit = (address, self.per_address) if anonymous else (principal.name, self.per_key)
+        caller, limit = counted_as(principal, address), self.per_address if anonymous else self.per_key
         if self._taken[caller] >= limit:
-            whose = f"from {address}" if anonymous else f"for {principal.name}"
+            whose = f"from {caller}" if anonymous else f"for {caller}"
             raise Refused(
                 Problem.RATE_LIMITED, f"{limit} streams are open {whose}, and more are not. Close some.", RETRY_AFTER
             )

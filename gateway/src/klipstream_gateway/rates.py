@@ -17,6 +17,7 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 
+from klipstream_gateway.addresses import network_of
 from klipstream_gateway.problems import Problem, Refused
 from klipstream_gateway.routes import RateClass
 
@@ -54,11 +55,12 @@ class Count:
 
 
 class RateLimiter:
-    """Counts requests. `storage` is "memory", or the URL of a Redis; the settings have looked at it."""
+    """Counts requests. `storage` is "memory", or the URL of a Redis; `authority` (PEM) signed its certificate, where no
+    authority of the system did. The settings have looked at both."""
 
-    def __init__(self, rates: Mapping[RateClass, int], storage: str) -> None:
+    def __init__(self, rates: Mapping[RateClass, int], storage: str, authority: str | None = None) -> None:
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._shared = _redis(storage) if storage != MEMORY else None
+        self._shared = _redis(storage, authority) if storage != MEMORY else None
         self._shared_from = float("-inf")
         self._items = {kind: RateLimitItemPerMinute(rate, namespace=kind.value) for kind, rate in rates.items()}
         self._wrong = RateLimitItemPerMinute(WRONG_CREDENTIALS, namespace="wrong-credentials")
@@ -82,16 +84,17 @@ class RateLimiter:
 
     async def wrong_credentials(self, address: str) -> None:
         """Count wrong credentials."""
-        await self._counted(lambda strategy: strategy.hit(self._wrong, address))
+        await self._counted(lambda strategy: strategy.hit(self._wrong, network_of(address)))
 
     async def believes(self, address: str) -> None:
-        """Raises Refused (rate-limited) where too many wrong credentials came from an address."""
-        if not await self._counted(lambda strategy: strategy.test(self._wrong, address)):
-            stats = await self._counted(lambda strategy: strategy.get_window_stats(self._wrong, address))
+        """Raises Refused (rate-limited) where too many wrong credentials came from an address, or from its network."""
+        network = network_of(address)
+        if not await self._counted(lambda strategy: strategy.test(self._wrong, network)):
+            stats = await self._counted(lambda strategy: strategy.get_window_stats(self._wrong, network))
             seconds = _seconds_until(stats.reset_time)
             raise Refused(
                 Problem.RATE_LIMITED,
-                f"Too many wrong credentials came from {address}. Come back in {seconds} s.",
+                f"Too many wrong credentials came from {network}. Come back in {seconds} s.",
                 {"Retry-After": str(seconds)},
             )
 
@@ -103,12 +106,20 @@ class RateLimiter:
             except (StorageError, TimeoutError) as error:
                 self._shared_from = time.monotonic() + AGAIN_SECONDS
                 # Its message may hold the address, never the password.
-                log.warning("Redis does not count requests, so this replica does: %s", error or "no answer in time")
+                why = str(error) or "no answer in time"
+                if "CERTIFICATE_VERIFY_FAILED" in why:
+                    why += (
+                        " Give the certificate of the authority that signed it in KLIPSTREAM_RATE_STORAGE_CA,"
+                        " and in the URL a host that it is for."
+                    )
+                log.warning("Redis does not count requests, so this replica does: %s", why)
         return await ask(self._own)
 
 
-def _redis(url: str) -> SlidingWindowCounterRateLimiter:
-    return SlidingWindowCounterRateLimiter(RedisStorage(f"async+{url}", wrap_exceptions=True, implementation="redispy"))
+def _redis(url: str, authority: str | None) -> SlidingWindowCounterRateLimiter:
+    trust = {"ssl_ca_data": authority} if authority is not None else {}
+    storage = RedisStorage(f"async+{url}", wrap_exceptions=True, implementation="redispy", **trust)
+    return SlidingWindowCounterRateLimiter(storage)
 
 
 async def _hit(strategy: SlidingWindowCounterRateLimiter, item: RateLimitItem, policy: str, caller: str) -> Count:

@@ -69,6 +69,8 @@ class Answer:
     body: BaseModel
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    jobs: tuple[str, ...] = ()
+    """Ids of the jobs that it was given to, for the audit log: the path does not name them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,8 @@ class Route:
     headers: Mapping[str, HeaderParameter] = field(default_factory=dict)
     audited: bool = False
     """Whether it changes something, and so stands in the audit log."""
+    many: bool = False
+    """Whether its body holds many things at once, and so may be larger than others."""
 
     @property
     def description(self) -> str:
@@ -157,8 +161,8 @@ class Route:
     def all_problems(self) -> tuple[Problem, ...]:
         """Every problem that the operation may answer, each once."""
         found: list[Problem] = []
-        if self.query is None or self.body is not None:
-            found += [Problem.BAD_REQUEST]  # a query where none is taken, or no JSON
+        if self.query is None or self.method != "GET":
+            found += [Problem.BAD_REQUEST]  # a query or a body where none is taken, or no JSON
         if self.scope is not None:
             found += [Problem.UNAUTHENTICATED, Problem.FORBIDDEN]
         else:

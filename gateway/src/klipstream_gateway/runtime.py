@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
@@ -18,10 +19,12 @@ from klipstream_gateway.rates import RateLimiter
 from klipstream_gateway.service import make_service
 from klipstream_gateway.settings import Settings
 from klipstream_gateway.tokens import Tokens
+from klipstream_gateway.traces import Traces
 from klipstream_kube import Client, Reflector, Resource
 from klipstream_kube.client import Object
 from klipstream_service.pages import metrics, pages
 from klipstream_service.tasks import none_ends
+from klipstream_service.tracing import Tracing
 
 log = logging.getLogger(__name__)
 LAST_ANSWERS_SECONDS = 5.0
@@ -38,8 +41,11 @@ class Runtime:
         self.stopping = asyncio.Event()
         self.metrics = Metrics()
         client.on_request = self.metrics.asked
-        self.rates = RateLimiter(settings.rates, settings.rate_storage)
-        self.service = make_service(settings, client, self.problems, self.public_problems)
+        self.rates = RateLimiter(settings.rates, settings.rate_storage, settings.rate_storage_ca)
+        traced = settings.tracing
+        self.tracing = Tracing(traced, "klipstream-gateway", socket.gethostname()) if traced is not None else None
+        traces = Traces(self.tracing) if self.tracing is not None else None
+        self.service = make_service(settings, client, self.problems, self.public_problems, traces)
         cache = self.service.cache
         self._feeds = {
             "queues": self._feed(ANALYSIS_QUEUES, cache.put_queue, cache.remove_queue),
@@ -100,6 +106,8 @@ class Runtime:
             watching.cancel()
             for feed in feeds:
                 feed.cancel()
+        if self.tracing is not None:
+            self.tracing.close()
 
     def _feed(self, resource: Resource, seen: Callable[[Object], object], gone: Callable[[Object], None]) -> Reflector:
         def upsert(obj: Object) -> None:

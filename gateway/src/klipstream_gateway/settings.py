@@ -1,17 +1,18 @@
 """Settings of the gateway, from the environment."""
 
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from klipstream_gateway.addresses import Network
 from klipstream_gateway.routes import RateClass
 from klipstream_sealing import PublicKey
 from klipstream_service import BadSetting, Environment
-
-Network = IPv4Network | IPv6Network
+from klipstream_service.tracing import TracingSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,8 @@ class Settings:
 
     `namespace` is where its jobs and queues are. `results_claim` is the claim that is mounted here, as
     "namespace/name"; its path is that of the queues' results URL. `trusted_proxies` are those whose
-    X-Forwarded-For is believed.
+    X-Forwarded-For is believed. `rate_storage_ca` are PEM certificates
+    of the authority that signed the Redis' own.
     """
 
     namespace: str
@@ -35,10 +37,12 @@ class Settings:
     sealing_key: PublicKey | None
     rates: Mapping[RateClass, int]
     rate_storage: str
+    rate_storage_ca: str | None
     trusted_proxies: tuple[Network, ...]
     allowed_origins: tuple[str, ...]
     allowed_callbacks: tuple[str, ...]
     body_bytes: int
+    batch_bytes: int
     request_seconds: float
     streams_at_most: int
     streams_per_address: int
@@ -46,6 +50,7 @@ class Settings:
     results_claim: str | None
     lease_name: str
     lease_namespace: str
+    tracing: TracingSettings | None
     log_format: str
     log_level: str
 
@@ -58,6 +63,7 @@ class Settings:
             return env.whole(f"RATE_{kind.name}", default, 1, 1_000_000)
 
         home = env.text("NAMESPACE", namespace)
+        storage = _rate_storage(env.text("RATE_STORAGE", "memory"))
         return cls(
             namespace=home,
             host=env.text("HOST", "0.0.0.0"),  # noqa: S104 - the Service sends requests from other nodes
@@ -75,11 +81,13 @@ class Settings:
                 RateClass.CHANGE: rate(RateClass.CHANGE, 60),
                 RateClass.ADMIN: rate(RateClass.ADMIN, 5),
             },
-            rate_storage=_rate_storage(env.text("RATE_STORAGE", "memory")),
+            rate_storage=storage,
+            rate_storage_ca=_authority(env.text("RATE_STORAGE_CA"), storage),
             trusted_proxies=_networks("TRUSTED_PROXIES", env.words("TRUSTED_PROXIES")),
             allowed_origins=env.words("ALLOWED_ORIGINS"),
             allowed_callbacks=env.words("ALLOWED_CALLBACKS"),
             body_bytes=env.whole("BODY_BYTES", 65_536, 1024, 4_194_304),
+            batch_bytes=env.whole("BATCH_BYTES", 4_194_304, 1024, 16_777_216),
             request_seconds=env.number("REQUEST_SECONDS", 30, 1, 300),
             streams_at_most=env.whole("STREAMS_AT_MOST", 2000, 1, 100_000),
             streams_per_address=env.whole("STREAMS_PER_ADDRESS", 20, 1, 100_000),
@@ -87,6 +95,7 @@ class Settings:
             results_claim=env.text("RESULTS_CLAIM") or None,
             lease_name=env.text("LEASE_NAME", "klipstream-operator"),
             lease_namespace=env.text("LEASE_NAMESPACE", home),
+            tracing=TracingSettings.from_environment(env),
             log_format=env.log_format(),
             log_level=env.log_level(),
         )
@@ -106,6 +115,22 @@ def _rate_storage(value: str) -> str:
             "KLIPSTREAM_RATE_STORAGE: use memory, or a URL such as redis://:PASSWORD@HOST:6379/0 (rediss: TLS)"
         )
     return value
+
+
+def _authority(value: str, storage: str) -> str | None:
+    """Certificates as PEM: the value itself, or what a file of that name holds."""
+    if not value:
+        return None
+    if not storage.startswith("rediss:"):
+        raise BadSetting("KLIPSTREAM_RATE_STORAGE_CA: it is for TLS: give KLIPSTREAM_RATE_STORAGE a URL with rediss:")
+    try:
+        text = value if value.startswith("-----BEGIN") else Path(value).read_text()
+        ssl.create_default_context(cadata=text)
+    except (OSError, ValueError) as error:
+        raise BadSetting(
+            f"KLIPSTREAM_RATE_STORAGE_CA: give certificates (PEM), or a file that holds them: {error}"
+        ) from error
+    return text
 
 
 def _public_key(value: str) -> PublicKey | None:

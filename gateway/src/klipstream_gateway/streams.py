@@ -15,7 +15,7 @@ from klipstream_gateway.hub import Hub, Listener
 from klipstream_gateway.jobs import JobOperations, visible
 from klipstream_gateway.places import Places
 from klipstream_gateway.problems import Problem, Refused
-from klipstream_gateway.queues import QueueOperations
+from klipstream_gateway.queue_figures import QueueReports
 from klipstream_gateway.routes import Call, EventStream, NothingMore, Principal, ServerEvent
 from klipstream_gateway.views import Views
 
@@ -35,7 +35,7 @@ class Streams:
     cache: Cache
     views: Views
     jobs: JobOperations
-    queues: QueueOperations
+    queues: QueueReports
     places: Places
     _encoded: "OrderedDict[str, tuple[tuple[int, int], float, bytes]]" = field(default_factory=OrderedDict)
     """By uid: what an object's view was made of, when, and as what."""

@@ -154,7 +154,7 @@ class Views:
                 )
                 for each in status.attempts
             ),
-            why_waiting=why_waiting(job, queue, shown.position),
+            why_waiting=why_waiting(job, queue, shown.position, self._cache.now()),
             message=finished.message or None if finished is not None and finished.status == "True" else None,
             result_url=status.result_url,
             failure_fingerprint=status.failure_fingerprint,

@@ -11,7 +11,7 @@ import yaml
 RELEASE, NAMESPACE = "klipstream", "klipstream"
 SETTINGS = (
     "gateway.enabled=true", "operator.archiveLogs=true", "relay.convex.url=https://x.convex.cloud",
-    "relay.convex.secretName=convex", f"relay.convex.requestsNamespace={NAMESPACE}",
+    "relay.convex.secretName=convex", f"relay.convex.requestsNamespace={NAMESPACE}", "kueue.enabled=true",
 )  # fmt: skip
 HEAD = """\
 # Rights
@@ -22,6 +22,9 @@ What each ServiceAccount of the chart may do, with everything switched on. "Clus
 `operator.namespaces` the rights that are marked * are given in those namespaces alone. Nobody may read Secrets but the
 relay, one by one, and `relay.secretNames` names which. Workers have no rights at all: their token opens the operator's
 progress endpoint, and nothing at the API server.
+
+With `operator.namespaces`, and only then, the operator may also list and watch `namespaces` in the whole cluster: Kopf
+asks which of those that are named exist, and sees them come and go.
 
 The end-to-end test `make e2e SUITE=chart` compares this with the API server's audit log: nothing was refused, and what
 was granted was used, but for the rights that are marked † (their occasions do not come about there).
@@ -49,7 +52,7 @@ WHY = {
     ("operator", "leases"): "one replica leads",
     ("operator", "tokenreviews"): "whose progress a worker posts",
     ("operator", "customresourcedefinitions"): "Kopf waits for them",
-    ("operator", "namespaces"): "Kopf follows them",
+    ("operator", "workloads"): "those of Jobs that it stops are deactivated (`kueue.enabled`)",
     (
         "relay",
         "analysisjobs",
@@ -66,7 +69,7 @@ WHY = {
     ("gateway", "leases"): "since when a leader leads, for `uptime_seconds`",
     ("gateway", "tokenreviews"): "whose a Kubernetes token is (`gateway.kubernetesTokens`)",
     ("gateway", "subjectaccessreviews"): "what its owner may do (`gateway.kubernetesTokens`)",
-    ("crds", "customresourcedefinitions"): "brought up to date before an upgrade (`crds.upgrade`)",
+    ("crds", "customresourcedefinitions"): "brought up to date before an installation and an upgrade (`crds.upgrade`)",
     ("test", "analysisjobs"): "the job of `helm test`",
     ("test", "analysisqueues"): "its queue",
 }

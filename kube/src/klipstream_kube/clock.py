@@ -71,4 +71,5 @@ class ServerClock:
 
     def now(self) -> datetime:
         """UTC, by the server's clock."""
-        return datetime.fromtimestamp(self.local(), UTC) + timedelta(seconds=self.offset_seconds)
+        local, offset_seconds = datetime.fromtimestamp(self.local(), UTC), self.offset_seconds
+        return local + timedelta(seconds=offset_seconds) if offset_seconds else local

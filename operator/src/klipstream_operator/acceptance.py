@@ -1,6 +1,7 @@
 """Acceptance: a submission gets its queue and its place, or a clear refusal (design rules 9 and 15)."""
 
 import asyncio
+import heapq
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +20,8 @@ from klipstream_queueing.routing import route
 log = logging.getLogger(__name__)
 WRITES_AT_ONCE = 32
 BATCH = 128
+PLANNED = 16 * BATCH
+"""Submissions that are put in order at a time: to do it for each batch would cost the square of a long backlog."""
 RETRY_SECONDS = 1.0
 
 
@@ -107,15 +110,20 @@ class Acceptance:
             await self.wanted.wait()
             self.wanted.clear()
             seen: dict[str, int] = {}
-            while batch := self._batch(seen):
-                await self._accept(batch, seen)
+            while planned := self._planned(seen):
+                for begin in range(0, len(planned), BATCH):
+                    # Writes of earlier batches took time: some may be gone, or on their way to it, by now.
+                    still = (self.store.jobs[u] for u in planned[begin : begin + BATCH] if u in self.store.unaccepted)
+                    await self._accept([job for job in still if job.metadata.deletion_timestamp is None], seen)
 
-    def _batch(self, seen: dict[str, int]) -> list[AnalysisJob]:
+    def _planned(self, seen: dict[str, int]) -> list[str]:
         """The next submissions in order of creation, without those that were decided at this very version."""
-        jobs = [self.store.jobs[uid] for uid in self.store.unaccepted]
-        fresh = [job for job in jobs if seen.get(job.uid) != version(job) and job.metadata.deletion_timestamp is None]
-        fresh.sort(key=lambda job: (job.metadata.creation_timestamp, _place(job, self.store)))
-        return fresh[:BATCH]
+        jobs = (self.store.jobs[uid] for uid in self.store.unaccepted)
+        fresh = (job for job in jobs if seen.get(job.uid) != version(job) and job.metadata.deletion_timestamp is None)
+        first = heapq.nsmallest(
+            PLANNED, fresh, key=lambda job: (job.metadata.creation_timestamp, _place(job, self.store))
+        )
+        return [job.uid for job in first]
 
     async def _accept(self, batch: list[AnalysisJob], seen: dict[str, int]) -> None:
         waiting: dict[QueueKey, int] = {}

@@ -67,6 +67,8 @@ def classify(attempt: AttemptView) -> Failure:
     job, pod = attempt.job, attempt.ended_pod
     if pod is not None:
         failure = _classify_pod(pod)
+        if failure.reason == "PodDeleted" and job is not None and job.withdrawn:
+            return _infrastructure(pod, "Preempted", f"Kueue's queue {job.queued_in} took the attempt's place away.")
         if failure.reason == "PodDeleted" and job is not None and job.suspend:
             return _infrastructure(pod, "JobSuspended", "The attempt's Kubernetes Job was suspended by somebody else.")
         return failure
@@ -74,6 +76,8 @@ def classify(attempt: AttemptView) -> Failure:
         return Failure(FailureClass.TIMEOUT, "DeadlineExceeded", "The attempt ran into its time limit.")
     if job is not None and job.failed:
         return _infrastructure(None, "PodDeleted", "The worker's pod was deleted before it ended.")
+    if job is not None and job.withdrawn:
+        return _infrastructure(None, "Preempted", f"Kueue's queue {job.queued_in} took the attempt's place away.")
     if job is not None and job.suspended:
         return _infrastructure(None, "JobSuspended", "The attempt's Kubernetes Job was suspended by somebody else.")
     return _infrastructure(None, "JobDeleted", "The attempt's Kubernetes Job was deleted.")

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from klipstream_api import AnalysisJob, AnalysisQueue, attempt_job_name, names
 from klipstream_operator.limits import limits_of
+from klipstream_operator.spans import trace_of
 
 CONTRACT_MOUNT = "/var/run/klipstream"
 TOKEN_SECONDS = 3600
@@ -21,6 +22,8 @@ class WorkerContract:
     progress_url: str
     ca_pem: str | None = None
     """Certificate authority of the progress URL; None for the system's authorities or plain http."""
+    trace_ratio: float | None = None
+    """Share of sampled traces; None where workers are told of no trace."""
 
 
 def make_job(
@@ -38,13 +41,15 @@ def make_job(
         names.QUEUE_LABEL: queue.metadata.name,
         "app.kubernetes.io/managed-by": "klipstream-operator",
     }
+    # Not on one that only occupies the name: Kueue would start it.
+    kueue = {names.KUEUE_QUEUE_LABEL: queue.spec.kueue.queue_name} if queue.spec.kueue and not suspended else {}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": attempt_job_name(job.uid, attempt),
             "namespace": job.metadata.namespace,
-            "labels": labels,
+            "labels": labels | kueue,
             "annotations": {
                 names.JOB_NAME_LABEL: job.metadata.name,
                 names.TEMPLATE_ANNOTATION: _digest(pod_spec),
@@ -134,6 +139,8 @@ def _environment(
         "ANALYSIS_ALLOWED_SOURCES": ",".join(queue.spec.sources.allowed_networks) or None,
         "ANALYSIS_RESULTS": queue.spec.results.url if queue.spec.results is not None else None,
         "ANALYSIS_SEALED": "true" if job.spec.sealed is not None else None,
+        # The name that OpenTelemetry's tools know, so without our prefix.
+        "TRACEPARENT": _traceparent(job, attempt, contract.trace_ratio),
     }
     # "$(NAME)" in a value would be expanded by the kubelet; "$$" stands for one dollar.
     entries: list[dict[str, Any]] = [
@@ -144,6 +151,10 @@ def _environment(
     elif job.spec.video_url_from is not None:
         entries.append({"name": "ANALYSIS_VIDEO_URL", "valueFrom": {"secretKeyRef": job.spec.video_url_from.to_wire()}})
     return entries
+
+
+def _traceparent(job: AnalysisJob, attempt: int, ratio: float | None) -> str | None:
+    return None if ratio is None else trace_of(job, job.status.sequence, ratio).attempt(attempt).traceparent
 
 
 def _contract_volume(contract: WorkerContract) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Suspend:
-    """Stop an attempt: the Job controller removes its pod."""
+    """Stop an attempt: the Job controller removes its pod. One that Kueue decides on is withdrawn from it."""
 
     attempt: int
     job_name: str
@@ -155,7 +155,7 @@ def _give_up_unused(job: AnalysisJob, attempt: int, view: AttemptView, now: date
     if view.job is None and not view.job_gone:
         return Launch(attempt, suspended=True)
     if not view.over:
-        if view.job is not None and not view.job.suspend:
+        if view.job is not None and view.job.unstopped:
             return Suspend(attempt, view.job.name)
         return Wait()
     if job.status.phase is Phase.QUEUED:
@@ -202,9 +202,9 @@ def _go_on(job: AnalysisJob, reserved: bool, view: AttemptView, now: datetime) -
         return WriteStatus(statuses.abandoned(job, "JobDeleted", message, now), Transition.SUPERSEDED)
     if not reserved:
         # Nobody reserved a slot for what runs here: a resume that came late.
-        return None if view.job.suspend else Suspend(job.status.attempt, view.job.name)
+        return Suspend(job.status.attempt, view.job.name) if view.job.unstopped else None
     if job.spec.cancel:
-        if not view.job.suspend:
+        if view.job.unstopped:
             return Suspend(job.status.attempt, view.job.name)
         if not view.over:
             return Wait()
@@ -233,10 +233,12 @@ def _follow(
     stop = status.stop if status.stop is not None and status.stop.attempt == status.attempt else None
     if view.end_unseen or (view.job is None and not view.live_pods and not view.over):
         return ReadLive(status.attempt)
+    if view.job is not None and view.job.held and _lost_its_place(view, status.phase):
+        return Suspend(status.attempt, view.job.name)
     if view.over:
         return _settle(job, queue, reserved, view, stop, progress, now)
     waits: list[datetime] = []
-    if view.job is not None and not view.job.suspend:
+    if view.job is not None and view.job.unstopped:
         verdict = _end(job, queue, view, stop, progress, now)
         if not isinstance(verdict, Wait):
             return verdict
@@ -254,6 +256,13 @@ def _follow(
                 return WriteStatus(statuses.running(job, None, now), Transition.RUNNING)
             waits.append(running_at)
     return Wait(min((moment for moment in waits if moment > now), default=None))
+
+
+def _lost_its_place(view: AttemptView, phase: Phase) -> bool:
+    """Kueue suspended the attempt after its pod had run: the next attempt goes on, as after any loss of a pod."""
+    assert view.job is not None
+    ran = view.ended_pod is not None or phase is Phase.RUNNING
+    return view.job.suspend and ran and not view.live_pods and not view.job.over
 
 
 def _lost_at(job: AnalysisJob, queue: AnalysisQueue | None, pod: PodView) -> datetime:

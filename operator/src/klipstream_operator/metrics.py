@@ -31,6 +31,18 @@ CPU_BUCKETS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400,
 RECONCILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
+REQUESTS = (
+    ("analysisjobs.analysis.klipstream.io", ("get", "list", "watch", "delete", "patch")),
+    ("analysisqueues.analysis.klipstream.io", ("get", "list", "watch", "patch")),
+    ("jobs.batch", ("get", "list", "watch", "create", "patch")),
+    ("pods", ("get", "list", "watch", "delete", "patch", "log")),
+    ("events", ("create",)),
+    ("tokenreviews.authentication.k8s.io", ("create",)),
+    ("leases.coordination.k8s.io", ("get", "create", "patch")),
+    ("workloads.kueue.x-k8s.io", ("list", "patch")),
+)
+"""What the operator asks of the API server, by the names that its requests are counted under."""
+
 _QUEUE = ("namespace", "queue")
 
 
@@ -96,6 +108,15 @@ class Metrics:
         self._watches = counter("operator_watch_restarts", "Watches that ended and were opened again.", "resource")
         self._lists = counter("operator_cache_lists", "Complete lists of a cache; the first is the start.", "resource")
         self._events = counter("operator_events", "Kubernetes events, by what became of them.", "result")
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Alerts ask whether these rise at all, and Prometheus sees no rise in a series that begins at 1."""
+        for resource, verbs in REQUESTS:
+            for verb in verbs:
+                self._requests.labels(verb, resource, "403")
+            if "watch" in verbs:
+                self._repairs.labels(resource)
 
     # --- jobs ------------------------------------------------------------------------------------------------
 
@@ -157,6 +178,11 @@ class Metrics:
                 self._stage_run.labels(*of_stage).observe(use.wall_seconds)
             if use.peak_memory_bytes is not None:
                 self._stage_memory.labels(*of_stage).observe(use.peak_memory_bytes)
+
+    def queue_known(self, key: tuple[str, str]) -> None:
+        """There is such a queue: how its jobs end is counted from 0."""
+        for phase in (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED):
+            self._finished.labels(*self._of(key), phase.value)
 
     def _of(self, key: tuple[str, str]) -> tuple[str, str]:
         self.queues.add(key)

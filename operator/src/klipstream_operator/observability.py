@@ -12,15 +12,20 @@ from klipstream_operator.event_recorder import EventRecorder
 from klipstream_operator.events import job_event, mode_event, queue_events
 from klipstream_operator.metrics import Metrics
 from klipstream_operator.queue_collector import QueueCollector
+from klipstream_operator.spans import spans_of
 from klipstream_operator.store import QueueKey, Store
 from klipstream_operator.transitions import Transition
+from klipstream_service.tracing import Tracing
 
 
 class Observability:
     """Metrics and events of one replica. Nothing here delays or fails what it watches."""
 
-    def __init__(self, client: Client, store: Store, identity: str, events: bool) -> None:
+    def __init__(
+        self, client: Client, store: Store, identity: str, events: bool, tracing: Tracing | None = None
+    ) -> None:
         self._store = store
+        self.tracing = tracing
         self.metrics = Metrics()
         self.leading_since: float | None = None
         """Unix seconds since this replica leads."""
@@ -45,6 +50,9 @@ class Observability:
     def job_written(self, job: AnalysisJob, after: AnalysisJobStatus, transition: Transition) -> None:
         """A status of an AnalysisJob was written; `job` is what it replaced."""
         self.metrics.job_written(job, after)
+        if self.tracing is not None:
+            for span in spans_of(job, after, self.tracing.ratio):
+                self.tracing.send(span)
         if self.recorder is not None and (event := job_event(job, after, transition)) is not None:
             self.recorder.record(job, event)
 
@@ -56,13 +64,16 @@ class Observability:
 
     def queue_seen(self, key: QueueKey) -> None:
         """An AnalysisQueue may have changed: the status does not tell its mode, so that is compared here."""
+        if self.recorder is None:
+            return
         queue = self._store.queues.get(key)
         if queue is None:
             self._modes.pop(key, None)
             return
+        self.metrics.queue_known(key)
         now = (queue.metadata.uid, queue.spec.mode)
         before = self._modes.setdefault(key, now)
         self._modes[key] = now
         changed = before[0] == now[0] and before[1] is not now[1]
-        if changed and self.leading_since is not None and self.recorder is not None:
+        if changed and self.leading_since is not None:
             self.recorder.record(queue, mode_event(queue.spec.mode))

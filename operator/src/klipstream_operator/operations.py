@@ -24,11 +24,14 @@ class Outcome:
 
 def pending(queue: AnalysisQueue) -> dict[OperationName, str]:
     """Requests that were not acted on yet, by operation."""
+    annotations = queue.metadata.annotations
+    if not annotations:
+        return {}
     known = {operation.name: operation.request for operation in queue.status.operations}
     asked = {
-        name: queue.metadata.annotations[annotation][:REQUEST_CHARACTERS]
+        name: annotations[annotation][:REQUEST_CHARACTERS]
         for name, annotation in OPERATION_ANNOTATIONS.items()
-        if queue.metadata.annotations.get(annotation)
+        if annotations.get(annotation)
     }
     return {name: request for name, request in asked.items() if known.get(name) != request}
 
@@ -37,6 +40,8 @@ def acknowledged(
     queue: AnalysisQueue, outcomes: Mapping[OperationName, Outcome], now: datetime
 ) -> tuple[Operation, ...]:
     """The queue's operations with those that were just acted on, or refused."""
+    if not outcomes:
+        return queue.status.operations
     asked = pending(queue)
     operations = {operation.name: operation for operation in queue.status.operations}
     for name, outcome in outcomes.items():

@@ -26,6 +26,8 @@ LONGEST_WAIT_SECONDS = 60.0
 """The API server's clock, which decides, may be corrected while we wait by our own."""
 BACKOFF_SECONDS = (5, 15, 60, 300, 900, 3600)
 PAUSE_SECONDS = (1, 5, 15, 60, 300)
+USUAL = Retention()
+"""Of a queue that says nothing else."""
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -76,7 +78,7 @@ class Purger:
     def look_at_queue(self, key: QueueKey) -> None:
         """Look at a queue's jobs again if its retention changed; called for every change."""
         retention = retention_of(self.store.queues.get(key))
-        if self._retentions.setdefault(key, Retention()) != retention:
+        if self._retentions.get(key, USUAL) != retention:
             self._retentions[key] = retention
             for job in self.store.jobs.values():
                 if queue_key(job) == key:

@@ -97,7 +97,8 @@ def fold(
             "run_times": run_times,
         }
     )
-    return status.model_copy(update={"conditions": _conditions(queue, status, template_problem(queue, store), now)})
+    conditions = _conditions(queue, status, template_problem(queue, store), now)
+    return status if conditions == status.conditions else status.model_copy(update={"conditions": conditions})
 
 
 def _capacity(
@@ -135,6 +136,8 @@ def _count(
     totals: Totals, run_times: tuple[RunTimes, ...], store: Store, released: Sequence[Admitted]
 ) -> tuple[Totals, tuple[RunTimes, ...]]:
     """Totals change in the write that removes the reservation, so that each attempt counts once."""
+    if not released:
+        return totals, run_times
     counts = totals.model_dump()
     for entry in released:
         job = store.jobs.get(entry.uid)
@@ -163,11 +166,17 @@ def run_seconds(job: AnalysisJob) -> float:
 
 
 def _head(queue: AnalysisQueue, store: Store) -> tuple[QueueHeadEntry, ...]:
-    jobs = [store.jobs[rank.uid] for rank in store.backlogs[queue.key].first(HEAD_LENGTH)]
-    return tuple(
-        QueueHeadEntry(name=job.metadata.name, priority=job.spec.priority, queued_at=job.status.queued_at)
-        for job in jobs
-    )
+    """Entries that stay as they are are taken over: a head changes by few of them."""
+    known = {entry.name: entry for entry in queue.status.head}
+    entries = []
+    for rank in store.backlogs[queue.key].first(HEAD_LENGTH):
+        job = store.jobs[rank.uid]
+        name, priority, queued_at = job.metadata.name, job.spec.priority, job.status.queued_at
+        entry = known.get(name)
+        if entry is None or entry.priority is not priority or entry.queued_at != queued_at:
+            entry = QueueHeadEntry(name=name, priority=priority, queued_at=queued_at)
+        entries.append(entry)
+    return tuple(entries)
 
 
 def _conditions(

@@ -68,11 +68,13 @@ class QueueWriter:
         """Write whenever something changed; returns when the queue is deleted."""
         while self.key in self.store.queues:
             await self.dirty.wait()
-            self.dirty.clear()
             try:
-                while self.key in self.store.queues and await self.turn():
-                    pass
-                self._look_again(self.client.now())
+                more = True
+                while more and self.key in self.store.queues:
+                    # A turn sees all that was noted up to here, so that its own write need not be looked at twice.
+                    self.dirty.clear()
+                    more = await self.turn()
+                self._look_again()
             except (ApiError, Unreachable) as error:
                 log.warning("AnalysisQueue %s/%s: tried again in %s s: %s", *self.key, RETRY_SECONDS, error,
                             extra=queue_fields(self.key))  # fmt: skip
@@ -108,7 +110,7 @@ class QueueWriter:
             return written
         finally:
             # 5. Confirmed ones are in the reservations now; the others go back to their places.
-            now = self.client.now()
+            now = self.client.now() if picked or released else now
             for uid in {rank.uid for rank in picked} | {entry.uid for entry in released}:
                 self.store.assumed.discard(uid)
                 self.store.releasing.discard(uid)
@@ -185,14 +187,14 @@ class QueueWriter:
         if OperationName.RESTART in asked.outcomes:
             raise RestartRequested(f"AnalysisQueue {queue.metadata.namespace}/{queue.metadata.name}")
 
-    def _look_again(self, now: datetime) -> None:
+    def _look_again(self) -> None:
         """Wake up when the next job may try whether the cluster has room."""
         queue = self.store.queues.get(self.key)
         moment = next_try(queue) if queue is not None else None
         if self._next_try is not None:
             self._next_try.cancel()
             self._next_try = None
-        if moment is not None and moment > now:
+        if moment is not None and moment > (now := self.client.now()):
             delay = (moment - now).total_seconds() + 0.001
             self._next_try = asyncio.get_running_loop().call_later(delay, self.dirty.set)
 

@@ -25,6 +25,7 @@ from klipstream_kube import (
 from klipstream_operator import lifecycle, statuses
 from klipstream_operator.bounds import excess
 from klipstream_operator.jobs import WorkerContract, make_job
+from klipstream_operator.kueue import NotYetTaken, stopping
 from klipstream_operator.leadership import Fence, sent_once
 from klipstream_operator.log_fields import job_fields
 from klipstream_operator.status_writer import ANALYSIS_JOBS, StatusWriter
@@ -94,12 +95,15 @@ class Reconciler:
         while True:
             async with self._work_queue.next() as uid:
                 await self._reconcile_guarded(uid)
+            # A key that is there is got at once, and most need no request: without this, thousands of them would hold
+            # up everybody else, as after a take-over.
+            await asyncio.sleep(0)
 
     async def _reconcile_guarded(self, uid: str) -> None:
         try:
             with self.timed():
                 await self.reconcile(uid)
-        except (ApiError, Unreachable, NameOccupied) as error:
+        except (ApiError, Unreachable, NameOccupied, NotYetTaken) as error:
             failures = self._failures[uid] = self._failures.get(uid, 0) + 1
             delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS)) - 1]
             job = self.store.jobs.get(uid)
@@ -113,6 +117,8 @@ class Reconciler:
     async def reconcile(self, uid: str) -> None:
         """Take steps for one AnalysisJob until there is nothing to do."""
         for _ in range(STEPS_AT_MOST):
+            # What is decided now is decided on all that was noted so far: our own writes are not looked at twice.
+            self._work_queue.seen(uid)
             job = self.store.jobs.get(uid)
             if job is None:
                 await self._confirm_deleted(uid)
@@ -145,7 +151,7 @@ class Reconciler:
             case lifecycle.Launch(attempt, suspended):
                 await self._launch(job, attempt, suspended)
             case lifecycle.Suspend(attempt, job_name):
-                await self._change_job(job, attempt, job_name, {"spec": {"suspend": True}})
+                await self._stop(job, attempt, job_name)
             case lifecycle.Resume(attempt, job_name):
                 await self._resume(job, attempt, job_name)
             case lifecycle.FenceOff(attempt, job_name):
@@ -202,7 +208,7 @@ class Reconciler:
         if queue is None or view is None:
             return
         digest = make_job(job, queue, attempt, self.contract())["metadata"]["annotations"][names.TEMPLATE_ANNOTATION]
-        if digest == view.template:
+        if digest == view.template and not view.withdrawn:
             await self._change_job(job, attempt, job_name, {"spec": {"suspend": False}})
         elif not view.fenced:
             await self._change_job(job, attempt, job_name, self._fenced())
@@ -210,6 +216,12 @@ class Reconciler:
             message = "Resources or worker template changed while the attempt waited for a node."
             superseded = statuses.abandoned(job, "Superseded", message, self.writer.now())
             await self.writer.write(job, superseded, Transition.SUPERSEDED)
+
+    async def _stop(self, job: AnalysisJob, attempt: int, job_name: str) -> None:
+        view = self.store.attempt((job.uid, attempt)).job
+        if view is not None:
+            body = await stopping(self.client, view, self.writer.now(), self.writer.fence)
+            await self._change_job(job, attempt, job_name, body)
 
     def _once(self) -> Fence:
         """For what starts or stops work: sent only while it is what was just decided."""

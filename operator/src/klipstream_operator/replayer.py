@@ -26,6 +26,12 @@ class Replayer:
     fence: Fence
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def look(self, key: QueueKey) -> None:
+        """See to a queue's replays if one is under way; called for every change of the queue or of its jobs."""
+        queue = self.store.queues.get(key)
+        if queue is not None and any(replay.state in UNFINISHED for replay in queue.status.replays):
+            self.wanted.set()
+
     async def run(self) -> None:
         """Never returns."""
         while True:

@@ -34,6 +34,7 @@ from klipstream_operator.workload import view_job, view_pod
 from klipstream_sealing import RingFile
 from klipstream_service.pages import metrics, pages
 from klipstream_service.tasks import none_ends
+from klipstream_service.tracing import Tracing
 
 log = logging.getLogger(__name__)
 LIST_RETRY_SECONDS = 1.0
@@ -56,7 +57,9 @@ class Runtime:
         self.leading = False
         self.stopping = asyncio.Event()
         self.store = Store(self._job_changed, self._queue_changed, self._unaccepted_changed)
-        self.shown = Observability(client, self.store, settings.identity, events=settings.events)
+        traced = settings.tracing
+        tracing = Tracing(traced, "klipstream-operator", settings.identity) if traced is not None else None
+        self.shown = Observability(client, self.store, settings.identity, settings.events, tracing)
         self.elector = LeaseElector(
             client,
             name=settings.lease_name,
@@ -72,7 +75,8 @@ class Runtime:
         authority = Authority(settings.tls_ca) if settings.tls_ca is not None else None
 
         def contract() -> WorkerContract:
-            return WorkerContract(settings.progress_url, authority.pem() if authority is not None else None)
+            pem = authority.pem() if authority is not None else None
+            return WorkerContract(settings.progress_url, pem, traced.ratio if traced is not None else None)
 
         self.acceptance = Acceptance(self.store, fenced)
         logs = LogStore(settings.results_claim)
@@ -123,7 +127,7 @@ class Runtime:
         self.shown.queue_seen(key)
         if self.leading:
             self.admission.enqueue(key)
-            self.replayer.wanted.set()
+            self.replayer.look(key)
             self.purger.look_at_queue(key)
 
     def _unaccepted_changed(self) -> None:
@@ -241,6 +245,8 @@ class Runtime:
             await self.book.finish(LAST_PROGRESS_SECONDS)
             if recorder is not None:
                 await recorder.drain(seconds=1.0)
+            if self.shown.tracing is not None:
+                self.shown.tracing.close()
 
     async def _lead(self) -> None:
         """Wait for full caches and for the Lease, then write; LeaseLost ends the process."""
@@ -283,16 +289,17 @@ class Runtime:
         self.leading = True
         self.shown.leads(True)
         log.info("Leading as %s: %d AnalysisQueues", self.settings.identity, len(self.store.queues))
-        for uid in list(self.store.jobs) + list(self.store.reservations):
+        for uid in list(self.store.reservations) + list(self.store.jobs):
             self.reconciler.enqueue(uid)
             self._look_at_finished(uid)
         for key in list(self.store.queues):
             self.purger.look_at_queue(key)
         self.acceptance.wanted.set()
+        self.replayer.wanted.set()
         works = {
+            "admission": self.admission.run(),
             "acceptance": self.acceptance.run(),
             "reconciler": self.reconciler.run(),
-            "admission": self.admission.run(),
             "sweep": self.sweep.run(),
             "replays": self.replayer.run(),
             "purge": self.purger.run(),

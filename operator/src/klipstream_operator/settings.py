@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from klipstream_service import BadSetting, Environment
+from klipstream_service.tracing import TracingSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Settings:
     archive_logs: bool
     results_claim: str | None
     sealing_ring: Path | None
+    tracing: TracingSettings | None
     log_format: str
     log_level: str
 
@@ -69,6 +71,7 @@ class Settings:
             archive_logs=env.switch("ARCHIVE_LOGS", True),
             results_claim=env.text("RESULTS_CLAIM") or None,
             sealing_ring=env.path("SEALING_RING"),
+            tracing=TracingSettings.from_environment(env),
             log_format=env.log_format(),
             log_level=env.log_level(),
         )

@@ -38,12 +38,12 @@ def judge(
     job: AnalysisJob, queue: AnalysisQueue | None, view: AttemptView, progress: Progress | None, now: datetime
 ) -> Verdict:
     """Whether the attempt that is under way has to be ended, for any reason but a cancel."""
-    verdicts = [
-        _unschedulable(job, queue, view, now),
-        _cannot_start(job, queue, view, now),
-        _cleared_as_stuck(job, queue, view, progress, now),
-        _stalled(job, queue, view, progress, now),
-    ]
+    verdicts = [_unschedulable(job, queue, view, now), _cannot_start(job, queue, view, now)]
+    if not view.waits_in_kueue:  # no time of ours runs out while Kueue has no place for it
+        verdicts += [
+            _cleared_as_stuck(job, queue, view, progress, now),
+            _stalled(job, queue, view, progress, now),
+        ]
     stop = next((verdict for verdict in verdicts if verdict.stop is not None), None)
     if stop is not None:
         return stop

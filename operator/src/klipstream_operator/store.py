@@ -194,10 +194,10 @@ class Store:
             return False
         self.queues[queue.key] = queue
         self._put_reservations(queue.key, old, queue, now)
-        same = old is not None and old.metadata.uid == queue.metadata.uid
-        if not same or old is None or old.spec != queue.spec:
+        changed = old is None or old.metadata.uid != queue.metadata.uid or old.spec != queue.spec
+        if changed:
             self.on_unaccepted()
-        if not same or old is None or old.spec != queue.spec or old.status.operations != queue.status.operations:
+        if changed or old is None or old.status.operations != queue.status.operations:
             self._look_at_all(queue.key, now)
         self.on_queue(queue.key)
         return True
@@ -321,7 +321,15 @@ class Store:
 
     def _attempt_changed(self, key: AttemptKey) -> None:
         self.on_job(key[0])
-        for holder in self.reservations.get(key[0], {}):
+        holders, view = self.reservations.get(key[0]), self.attempts.get(key)
+        if not holders:
+            return  # whoever reserves a slot for it looks at all that is known then
+        if view is not None:
+            facts = view.facts_of_slot
+            if view.told == facts:
+                return
+            view.told = facts
+        for holder in holders:
             self.on_queue(holder)
 
     def _forget_if_idle(self, uid: str) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from klipstream_api import AnalysisQueue, names
+from klipstream_api import FINISHED_PHASES, AnalysisJob, AnalysisQueue, names
 from klipstream_kube import JOBS, PODS, ApiError, Client, Conflict, NotFound, Resource, Unreachable
+from klipstream_operator.kueue import NotYetTaken, stopping
 from klipstream_operator.log_fields import Fields, attempt_fields, job_fields
 from klipstream_operator.reconciler import Reconciler
 from klipstream_operator.status_writer import ANALYSIS_JOBS, ANALYSIS_QUEUES, StatusWriter
@@ -100,10 +101,17 @@ class Sweep:
                 await self.writer.read(job)
                 missed[ANALYSIS_JOBS.qualified_name] += job.uid not in store.jobs
         for obj in jobs.values():
-            if (taken := self.writer.take(obj)) is not None:
+            held = store.jobs.get(obj["metadata"]["uid"])
+            # To read an object again that is held as it is would be half of a take-over's time.
+            if held is not None and version(held) >= _version(obj):
+                taken: AnalysisJob | None = held
+            else:
+                taken = self.writer.take(obj)
+            if taken is not None:
                 missed[ANALYSIS_JOBS.qualified_name] += told.without(obj, job_fields(taken))
             store.refresh(obj["metadata"]["uid"], now)
-            self.reconciler.enqueue(obj["metadata"]["uid"])
+            if taken is None or not _rests(taken) or store.reserved(taken.uid):
+                self.reconciler.enqueue(obj["metadata"]["uid"])
         for view in await self._workloads(JOBS, view_job, namespace, missed):
             if isinstance(view, JobView):
                 missed[JOBS.qualified_name] += await self._stop_unreserved(view)
@@ -132,8 +140,9 @@ class Sweep:
         told = _Told(self.watched(resource, namespace), {uid: view.resource_version for uid, view in known.items()})
         listed = await self._listed(resource, namespace, CHILDREN)
         views = []
-        for obj in listed.values():
-            if (view := view_of(obj)) is not None:
+        for uid, obj in listed.items():
+            held = known.get(uid)
+            if view := held if held is not None and held.resource_version == _version(obj) else view_of(obj):
                 missed[resource.qualified_name] += told.without(obj, attempt_fields(view, store.jobs.get(view.job_uid)))
                 store.put_workload(view)
                 views.append(view)
@@ -171,19 +180,25 @@ class Sweep:
         Work of a deleted queue has no reservation either; it runs to its end, since its status names it.
         """
         store = self.writer.store
-        if job.suspend or job.complete or job.failed or job.attempt in store.reserved(job.job_uid):
+        if not job.unstopped or job.complete or job.failed or job.attempt in store.reserved(job.job_uid):
             return False
         owner = store.jobs.get(job.job_uid)
         if owner is not None and any(entry.job_uid == job.uid for entry in owner.status.attempts):
             return False
         log.error("Job %s/%s runs without a reservation and is stopped", job.namespace, job.name,
                   extra=attempt_fields(job, owner))  # fmt: skip
-        body = {"metadata": {"resourceVersion": str(job.resource_version)}, "spec": {"suspend": True}}
         try:
+            body = await stopping(self.client, job, self.client.now(), self.writer.fence)
+            body["metadata"] = body.get("metadata", {}) | {"resourceVersion": str(job.resource_version)}
             await self.client.patch(JOBS, job.name, job.namespace, body, before_send=self.writer.fence)
-        except (Conflict, NotFound):
+        except (Conflict, NotFound, NotYetTaken):
             return False
         return True
+
+
+def _rests(job: AnalysisJob) -> bool:
+    """Whether a job is finished with no replay asked for: most are, and without a slot there is nothing to do."""
+    return job.status.phase in FINISHED_PHASES and job.spec.replay <= job.status.observed_replay
 
 
 def _version(obj: dict[str, Any]) -> int:

@@ -29,6 +29,10 @@ class WorkQueue:
             if key not in self._busy:
                 self._ready.put_nowait(key)
 
+    def seen(self, key: str) -> None:
+        """What a key was added for up to now is known to the worker that has it: it need not come up again for that."""
+        self._waiting.discard(key)
+
     @asynccontextmanager
     async def next(self) -> AsyncIterator[str]:
         """The next key, once there is one; nobody else gets it until the block is left."""

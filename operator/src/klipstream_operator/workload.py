@@ -105,6 +105,10 @@ class JobView:
     """Digest of the pod template that it was made from."""
     fenced: bool = False
     """Whether it was marked so that a resume that was decided before meets a conflict."""
+    queued_in: str = ""
+    """The LocalQueue of Kueue that it waits in or runs by; empty where Kueue has no part in it."""
+    withdrawn: bool = False
+    """Whether Kueue was told never to start it again."""
 
     @property
     def complete(self) -> bool:
@@ -115,9 +119,19 @@ class JobView:
         return "Failed" in self.conditions
 
     @property
+    def held(self) -> bool:
+        """Kueue suspends and resumes it as it likes, so that neither says anything of an end."""
+        return self.queued_in != "" and not self.withdrawn
+
+    @property
+    def unstopped(self) -> bool:
+        """Pods of it may run or come, unless somebody stops it."""
+        return self.held or not (self.suspend or self.withdrawn)
+
+    @property
     def suspended(self) -> bool:
-        """Suspended, and the controller says that none of its pods is left."""
-        return self.suspend and "Suspended" in self.conditions and self.pods_left == 0
+        """Suspended for good, and the controller says that none of its pods is left."""
+        return self.suspend and not self.held and "Suspended" in self.conditions and self.pods_left == 0
 
     @property
     def over(self) -> bool:
@@ -135,6 +149,14 @@ class AttemptView:
     """A live read found neither the Job nor a pod of it that is not terminal."""
     pods_gone: bool = False
     """A live read found no pod of its Job, which was over already."""
+    told: tuple[bool, ...] = field(default=(), compare=False)
+    """What a queue's writer was last told of, see `facts_of_slot`."""
+
+    @property
+    def facts_of_slot(self) -> tuple[bool, ...]:
+        """All that decides about the slot of the attempt and about the cluster's room; most changes are others."""
+        on_a_node = any(pod.node_name for pod in self.pods.values())
+        return self.over, self.ended_pod is not None, self.never_ran, on_a_node
 
     @property
     def live_pods(self) -> list[PodView]:
@@ -142,7 +164,9 @@ class AttemptView:
 
     @property
     def ended_pod(self) -> PodView | None:
-        return next((pod for pod in self.pods.values() if pod.ended), None)
+        """How it ended; of several, which only Kueue can cause, the one that succeeded, or else the last."""
+        ended = (pod for pod in self.pods.values() if pod.ended)
+        return max(ended, key=lambda pod: (pod.phase == "Succeeded", pod.resource_version), default=None)
 
     @property
     def over(self) -> bool:
@@ -153,6 +177,9 @@ class AttemptView:
         """
         if self.live_pods:
             return False
+        if self.job is not None and self.job.held:
+            # Its pod may have ended because Kueue took its place away, and another one comes when Kueue gives it back.
+            return self.job.over
         if self.ended_pod is not None or self.job_gone:
             return True
         return self.job is not None and self.job.over
@@ -161,6 +188,11 @@ class AttemptView:
     def end_unseen(self) -> bool:
         """Over by what its Job says, while how its pod ended may be on its way: pods and Jobs come by two watches."""
         return self.over and self.ended_pod is None and not self.job_gone and not self.pods_gone
+
+    @property
+    def waits_in_kueue(self) -> bool:
+        """Kueue decides whether its pod runs, and none does."""
+        return self.job is not None and self.job.held and all(pod.running_since is None for pod in self.live_pods)
 
     @property
     def never_ran(self) -> bool:
@@ -204,6 +236,8 @@ def view_job(obj: JsonObject) -> JobView | None:
         conditions={c["type"]: c.get("reason", "") for c in status.get("conditions", ()) if c["status"] == "True"},
         template=annotations.get(names.TEMPLATE_ANNOTATION, ""),
         fenced=names.FENCED_ANNOTATION in annotations,
+        queued_in=(metadata.get("labels") or {}).get(names.KUEUE_QUEUE_LABEL, ""),
+        withdrawn=names.WITHDRAWN_ANNOTATION in annotations,
     )
 
 

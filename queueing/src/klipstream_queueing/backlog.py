@@ -60,8 +60,23 @@ class Backlog:
         return None
 
     def first(self, count: int) -> list[Rank]:
-        """The jobs that start next, first one first, without taking them out."""
-        return heapq.nsmallest(count, (rank for rank, _ in self._entries.values()))
+        """The jobs that start next, first one first, without taking them out; O(count log count), however many wait.
+
+        A heap's next entry is one of the children of those that came before it. Stale ones are stepped over.
+        """
+        found: list[Rank] = []
+        frontier = [(heap[0], lane, 0) for lane, heap in self._heaps.items() if heap]
+        heapq.heapify(frontier)
+        while frontier and len(found) < count:
+            rank, lane, at = heapq.heappop(frontier)
+            heap = self._heaps[lane]
+            for below in (2 * at + 1, 2 * at + 2):
+                if below < len(heap):
+                    heapq.heappush(frontier, (heap[below], lane, below))
+            # A rank that was taken out and put back is in its heap twice.
+            if self._entries.get(rank.uid) == (rank, lane) and (not found or found[-1] != rank):
+                found.append(rank)
+        return found
 
     def position(self, uid: str) -> int:
         """1 for the job that starts next. Raises KeyError for a job that does not wait. O(n)."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from klipstream_api import AnalysisJob, AnalysisQueue, Phase, Priority, QueueMode
 from klipstream_api.phases import ACTIVE_PHASES
-from klipstream_queueing.estimate import run_seconds, start_seconds
+from klipstream_queueing.estimate import Starts, Stay, run_seconds, starts
 from klipstream_queueing.order import Rank, priority_of
 
 MEDIAN, CAUTIOUS = 0.5, 0.9
@@ -91,7 +91,7 @@ def left_seconds(queue: AnalysisQueue, job: AnalysisJob, share: float, now: date
 class QueueOutlook:
     """One queue and its jobs at one moment. `jobs` are all unfinished ones of the queue.
 
-    As everywhere, slots that are reserved for higher priorities and lanes without room are not simulated.
+    Lanes without room are not simulated.
     """
 
     queue: AnalysisQueue
@@ -100,7 +100,7 @@ class QueueOutlook:
     now: datetime
     line: list[Rank] = field(init=False)
     """Those that wait, the next one first."""
-    _starts: dict[float, list[float] | None] = field(init=False)
+    _starts: dict[float, Starts] = field(init=False)
 
     def __post_init__(self) -> None:
         # One that waits and holds a reservation already has its slot counted.
@@ -133,7 +133,8 @@ class QueueOutlook:
         if len(others) == len(self.line):
             return None
         place = bisect_left(others, expected_rank(job, priority))
-        return self._at(job, place, {share: self._simulated(others[:place], share) for share in (MEDIAN, CAUTIOUS)})
+        ahead = {share: self._simulated(others[:place], share) for share in (MEDIAN, CAUTIOUS)}
+        return self._at(job, place, ahead, priority=priority)
 
     def of_new(self, job: AnalysisJob) -> Outlook:
         """The outlook that a job would have if it were accepted now."""
@@ -145,42 +146,52 @@ class QueueOutlook:
         return self.line[: bisect_left(self.line, expected_rank(job))]
 
     def next_slot_seconds(self) -> float | None:
-        """Until a slot is free for the first in line, by the median; None where none will be."""
-        starts = self._starts[MEDIAN]
-        return None if starts is None or self._stands_still else starts[0]
+        """Until a slot is free for the first in line, or for a job of normal priority where there is none, by the
+        median; None where none will be."""
+        first = self.line[0].priority_value if self.line else Priority.NORMAL.value_number
+        return None if self._stands_still else self._starts[MEDIAN].at(0, first)
 
     @property
     def _stands_still(self) -> bool:
         return self.queue.spec.mode is QueueMode.PAUSED
 
     def _at(
-        self, job: AnalysisJob, place: int, starts: Mapping[float, list[float] | None], not_before_seconds: float = 0.0,
-        in_line: bool = True,
+        self, job: AnalysisJob, place: int, starts: Mapping[float, Starts], not_before_seconds: float = 0.0,
+        in_line: bool = True, priority: Priority | None = None,
     ) -> Outlook:  # fmt: skip
         basis, runs = basis_of(self.queue, job.spec.type or "")
         position = place + 1 if in_line else None
-        median, cautious = starts[MEDIAN], starts[CAUTIOUS]
+        value = (priority or priority_of(job)).value_number
+        median, cautious = (starts[share].at(place, value) for share in (MEDIAN, CAUTIOUS))
         if median is None or cautious is None or self._stands_still:
             return Outlook(position, basis, runs)
-        begins = [max(not_before_seconds, times[min(place, len(times) - 1)]) for times in (median, cautious)]
+        begins = [max(not_before_seconds, start) for start in (median, cautious)]
         ends = [
             begin + usual_seconds(self.queue, job, share)
             for begin, share in zip(begins, (MEDIAN, CAUTIOUS), strict=True)
         ]
         return Outlook(position, basis, runs, begins[0], begins[1], ends[0], ends[1])
 
-    def _simulated(self, line: Iterable[Rank], share: float) -> list[float] | None:
-        known: dict[tuple[str | None, int | None], float] = {}
-        times = []
-        for rank in line:
-            job = self.jobs[rank.uid]
-            kind = (job.spec.type, job.spec.timeout_seconds)
-            if kind not in known:
-                known[kind] = usual_seconds(self.queue, job, share)
-            times.append(known[kind])
-        running = [
-            0.0 if (job_or_none := self.jobs.get(entry.uid)) is None
-            else left_seconds(self.queue, job_or_none, share, self.now)
-            for entry in self.queue.status.admitted
-        ]  # fmt: skip
-        return start_seconds(times, running, self.queue.spec.max_concurrent_jobs)
+    def _simulated(self, line: Iterable[Rank], share: float) -> Starts:
+        return expected_starts(self.queue, line, self.jobs, share, self.now)
+
+
+def expected_starts(
+    queue: AnalysisQueue, line: Iterable[Rank], jobs: Mapping[str, AnalysisJob], share: float, now: datetime
+) -> Starts:
+    """When those in line start, with what is usual at a quantile. `line` are those without a slot, in order; `jobs`,
+    by uid, are all of them and those that hold one."""
+    known: dict[tuple[str | None, int | None], float] = {}
+    stays = []
+    for rank in line:
+        job = jobs[rank.uid]
+        kind = (job.spec.type, job.spec.timeout_seconds)
+        if kind not in known:
+            known[kind] = usual_seconds(queue, job, share)
+        stays.append(Stay(rank.priority_value, known[kind]))
+    running = [
+        Stay(0, 0.0) if (held := jobs.get(entry.uid)) is None
+        else Stay(held.spec.priority.value_number, left_seconds(queue, held, share, now))
+        for entry in queue.status.admitted
+    ]  # fmt: skip
+    return starts(stays, running, queue.spec.max_concurrent_jobs, queue.spec.reserved_slots)

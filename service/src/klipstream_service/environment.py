@@ -27,13 +27,13 @@ class Environment:
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
         """From `low` to `high`, both included."""
-        value = self.text(name, f"{default:g}")
+        value = self.text(name, str(default))
         try:
             parsed = float(value)
         except ValueError:
             parsed = float("nan")
         if not low <= parsed <= high:
-            raise self.bad(name, f"use a number from {low:g} to {high:g}")
+            raise self.bad(name, f"use a number from {low} to {high}")
         return parsed
 
     def whole(self, name: str, default: int, low: int, high: int) -> int:

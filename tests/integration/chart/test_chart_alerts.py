@@ -23,7 +23,8 @@ GUIDE = {
 @pytest.fixture(scope="module")
 def rule() -> dict[str, Any]:
     """The PrometheusRule as helm renders it."""
-    settings = ["--set", "monitoring.prometheusRule.enabled=true", "-s", "templates/prometheus-rule.yaml"]
+    values = "monitoring.prometheusRule.enabled=true,gateway.enabled=true"
+    settings = ["-n", "m", "--set", values, "-s", "templates/prometheus-rule.yaml"]
     command = [str(tools_folder() / "helm"), "template", "r", CHART, *settings]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     rule: dict[str, Any] = yaml.safe_load(done.stdout)
@@ -66,3 +67,37 @@ def test_thresholds_and_labels_are_those_of_the_values(helm: Callable[..., Any])
     assert found["KlipstreamLeaseNotRenewed"]["expr"].endswith("> 0.6 * 30")
     assert all(each["labels"]["team"] == "media" for each in found.values())
     assert "$for" not in done.stdout
+
+
+def test_alerts_of_a_component_are_there_where_the_component_is(helm: Callable[..., Any]) -> None:
+    settings = "monitoring.prometheusRule.enabled=true,relay.enabled=false"
+    done = helm("template", "r", CHART, "--set", settings, "-s", "templates/prometheus-rule.yaml")
+    groups = [group["name"] for group in yaml.safe_load(done.stdout)["spec"]["groups"]]
+    assert groups == ["klipstream.queues", "klipstream.operator"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "matchers"),
+    [((), {'job="m/r-operator"', 'job="m/r-relay"', 'job="m/r-gateway"'}),
+     (('monitoring.prometheusRule.selector=release="r"',), {'release="r"'})],
+)  # fmt: skip
+def test_each_series_that_an_alert_asks_for_is_of_its_release(
+    helm: Callable[..., Any], settings: tuple[str, ...], matchers: set[str]
+) -> None:
+    settings = ("monitoring.prometheusRule.enabled=true", "gateway.enabled=true", *settings)
+    sets = [word for setting in settings for word in ("--set-string" if "selector" in setting else "--set", setting)]
+    done = helm("template", "r", CHART, "-n", "m", *sets, "-s", "templates/prometheus-rule.yaml")
+    assert done.returncode == 0, done.stderr
+    found = [each for group in yaml.safe_load(done.stdout)["spec"]["groups"] for each in group["rules"]]
+    asked = [selector for each in found for selector in re.findall(r"\bklipstream_[a-z_]+(\{[^}]*\}|)", each["expr"])]
+    assert len(asked) > 30
+    assert {selector.strip("{}").split(",")[0] for selector in asked} == matchers
+
+
+def test_the_job_that_alerts_ask_for_is_that_of_the_pod_monitors(helm: Callable[..., Any]) -> None:
+    """Without a jobLabel the Prometheus Operator names the job after namespace and name of the PodMonitor."""
+    settings = "monitoring.podMonitor.enabled=true,gateway.enabled=true"
+    done = helm("template", "r", CHART, "-n", "m", "--set", settings, "-s", "templates/pod-monitor.yaml")
+    monitors = [each for each in yaml.safe_load_all(done.stdout) if each]
+    assert {each["metadata"]["name"] for each in monitors} == {"r-operator", "r-relay", "r-gateway"}
+    assert not any("jobLabel" in each["spec"] for each in monitors)

@@ -13,11 +13,13 @@ import yaml
 from klipchart.__main__ import generated
 from klipchart.dashboard import expressions
 from klipchart.readme import values_of
-from klipchart.rights import WHY
+from klipchart.rights import WHY, render, rights_of
+from klipcluster.tools import tools_folder
 from klipconvex.server import SECRET, functions_served
 from klipfake.processes import Operator, Process, free_port
 from klipgate.process import Gateway
 from klipstream_api import names
+from klipstream_operator.metrics import REQUESTS
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "charts" / "klipstream"
@@ -39,6 +41,18 @@ def test_no_reason_in_the_table_of_rights_is_of_a_right_that_is_gone() -> None:
             account,
             resource,
         )
+
+
+def test_refusals_are_counted_for_every_request_that_the_operator_has_a_right_to() -> None:
+    """From 0, or the alert would miss the first one (KlipstreamRightMissing)."""
+    by_kopf = {"customresourcedefinitions.apiextensions.k8s.io", "namespaces"}
+    rights = {
+        (f"{resource}.{each.group}" if each.group else resource, "log" if below == "log" else each.verb)
+        for each in rights_of(render(tools_folder() / "helm", CHART)) if each.account == "operator"
+        for resource, _, below in [each.resource.partition("/")]
+    }  # fmt: skip
+    counted = {(resource, verb) for resource, verbs in REQUESTS for verb in verbs}
+    assert {(resource, verb) for resource, verb in rights if resource not in by_kopf} == counted
 
 
 def test_every_object_of_the_schema_refuses_what_it_does_not_know() -> None:
@@ -73,7 +87,7 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
         known = resolved(node).get("properties")
         if known is None or not isinstance(held, dict) or not held:
             return
-        optional = {"global", "claims"}
+        optional = {"global", "enabled"} if not where else {"claims"}
         differing.extend(f"{where}.{name}" for name in (known.keys() ^ held.keys()) - optional)
         for name in known.keys() & held.keys():
             compare(known[name], held[name], f"{where}.{name}")
@@ -164,7 +178,7 @@ def page(port: int) -> str:
 def test_every_metric_of_alerts_and_dashboard_is_exposed_by_the_processes(
     scraped: set[str], helm: Callable[..., Any]
 ) -> None:
-    done = helm("template", "r", str(CHART), "--set", "monitoring.prometheusRule.enabled=true",
+    done = helm("template", "r", str(CHART), "--set", "monitoring.prometheusRule.enabled=true,gateway.enabled=true",
                 "-s", "templates/prometheus-rule.yaml")  # fmt: skip
     rules = [each["expr"] for group in yaml.safe_load(done.stdout)["spec"]["groups"] for each in group["rules"]]
     dashboard = json.loads((CHART / "dashboard.json").read_text())

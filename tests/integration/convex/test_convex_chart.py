@@ -66,7 +66,7 @@ def test_a_url_without_a_secret_is_refused(helm: Helm) -> None:
 
 @pytest.fixture
 def installed(helm: Helm, custom_resources: None, namespace: str) -> Iterator[str]:
-    off = f"operator.replicas=0,relay.replicas=0,operator.namespaces={{{namespace}}}"
+    off = f"crds.upgrade=false,operator.replicas=0,relay.replicas=0,operator.namespaces={{{namespace}}}"
     done = helm("install", "r", CHART, "-n", namespace, "--skip-crds", "--set", f"{off},{convex_settings(namespace)}")
     assert done.returncode == 0, done.stderr
     yield namespace

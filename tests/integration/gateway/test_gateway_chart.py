@@ -69,9 +69,24 @@ def test_a_redis_is_named_by_a_secret_and_may_be_called(helm):
     objects = rendered(helm, "gateway.rateStorage.secret=limits", "gateway.rateStorage.port=6380")
     (storage,) = [each for each in container_of(objects)["env"] if each["name"] == "KLIPSTREAM_RATE_STORAGE"]
     assert storage["valueFrom"]["secretKeyRef"] == {"name": "limits", "key": "url"}
+    (authority,) = [each for each in container_of(objects)["env"] if each["name"] == "KLIPSTREAM_RATE_STORAGE_CA"]
+    assert authority["valueFrom"]["secretKeyRef"] == {"name": "limits", "key": "ca.crt", "optional": True}
     (policy,) = of_kind(objects, "NetworkPolicy")
     assert {"ports": [{"protocol": "TCP", "port": 6380}]} in policy["spec"]["egress"]
     assert "6380" not in str(of_kind(rendered(helm), "NetworkPolicy"))
+
+
+@pytest.mark.parametrize("component", ["gateway", "operator"])
+@pytest.mark.parametrize(("results", "open_to_all"), [("s3://bucket/results", True), ("file:///results", False)])
+def test_naming_the_api_server_leaves_the_way_to_the_bucket_open(helm, component, results, open_to_all):
+    settings = [f"{component}.networkPolicy.apiServer={{10.1.2.3/32}}", f"results.url={results}"]
+    objects = rendered(helm, *settings, "operator.archiveLogs=true")
+    (policy,) = [
+        each for each in objects if each["kind"] == "NetworkPolicy" and each["metadata"]["name"] == f"r-{component}"
+    ]
+    to_all = [rule["ports"] for rule in policy["spec"]["egress"] if "to" not in rule]
+    assert ([{"protocol": "TCP", "port": 443}] in to_all) == open_to_all
+    assert {"to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}]} in policy["spec"]["egress"]
 
 
 @pytest.mark.parametrize(

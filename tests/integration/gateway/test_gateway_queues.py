@@ -165,3 +165,16 @@ def test_every_administrative_act_stands_in_the_audit_log_and_no_key_does(stack)
         each["status"] for each in acts.values() if each["who"] == "key:submitter" and each["operation"] == "pauseQueue"
     ] == [403]
     assert not re.search(r"klip_[0-9a-f]{12}_[A-Za-z0-9_-]{20}", stack.gateway.said())
+
+
+def test_the_audit_log_names_the_jobs_that_submissions_made(stack):
+    video = {"video_url": "https://example.com/v.mp4", "queue": "paused"}
+    with stack.gateway.client("submit") as client:
+        one = client.post("/api/v1/analysis", json=video)
+        batch = client.post("/api/v1/analysis/batch", json={"jobs": [video, video | {"queue": "none-such"}, video]})
+        refused = client.post("/api/v1/analysis", json=video | {"queue": "none-such"})
+    acts = {each["request"]: each for each in stack.gateway.audit()}
+    made = [each["job"]["job_id"] for each in batch.json()["results"] if each["job"] is not None]
+    assert len(made) == 2
+    for answer, target in ((one, {"jobs": [one.json()["job_id"]]}), (batch, {"jobs": made}), (refused, {})):
+        assert acts[answer.headers["X-Request-Id"]]["target"] == target

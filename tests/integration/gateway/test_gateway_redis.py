@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from klipcluster.pki import make_pki
 from klipfake.processes import free_port
 from klipgate.process import Gateway
 
@@ -19,18 +20,27 @@ LIMIT = 6
 
 
 class Redis:
-    """A redis-server that keeps nothing on the disk."""
+    """A redis-server that keeps nothing on the disk; with a folder of certificates it speaks TLS alone."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, certificates: Path | None = None) -> None:
         script = subprocess.run([str(ROOT / "hack/redis-server.sh")], capture_output=True, text=True, check=False)
         assert script.returncode == 0, script.stderr
         self.program, self.folder, self.port = script.stdout.split()[-1], folder, free_port()
-        self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
+        scheme = "redis" if certificates is None else "rediss"
+        self.url = f"{scheme}://:{PASSWORD}@127.0.0.1:{self.port}/0"
+        self._listens = ["--port", str(self.port)]
+        if certificates is not None:
+            self._listens = [
+                "--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "no",
+                "--tls-cert-file", str(certificates / "apiserver.crt"),
+                "--tls-key-file", str(certificates / "apiserver.key"),
+                "--tls-ca-cert-file", str(certificates / "ca.crt"),
+            ]  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self._process = subprocess.Popen([
-            self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+            self.program, *self._listens, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
             "--requirepass", PASSWORD, "--dir", str(self.folder), "--daemonize", "no",
         ], stdout=subprocess.DEVNULL)  # fmt: skip
         deadline = time.monotonic() + 60
@@ -122,3 +132,64 @@ def test_a_storage_that_is_none_is_refused_and_not_repeated(stack, control_plane
     gateway.start()
     assert gateway.code(120) == 2
     assert "KLIPSTREAM_RATE_STORAGE: use memory" in gateway.said()
+
+
+def counting(stack, kubeconfig: Path, folder: Path, url: str, authority: Path | None) -> Gateway:
+    folder.mkdir()
+    trust = {"KLIPSTREAM_RATE_STORAGE_CA": str(authority)} if authority is not None else {}
+    gateway = Gateway(
+        kubeconfig,
+        folder,
+        stack.world.namespace,
+        KLIPSTREAM_RATE_STATUS=str(LIMIT),
+        KLIPSTREAM_RATE_STORAGE=url,
+        **trust,
+    )
+    gateway.start()
+    return gateway
+
+
+def test_with_tls_replicas_count_together_where_the_certificate_is_trusted(stack, control_plane, tmp_path: Path):
+    for name in ("ours", "others"):
+        make_pki(tmp_path / name, ["127.0.0.1"], "node", "127.0.0.1")
+    redis = Redis(tmp_path, tmp_path / "ours")
+    redis.start()
+    plain = redis.url.replace("rediss:", "redis:")
+    cases = {"one": (redis.url, "ours"), "two": (redis.url, "ours"), "wrong": (redis.url, "others"),
+             "unknown": (redis.url, None), "plain": (plain, None)}  # fmt: skip
+    with ExitStack() as ends:
+        ends.callback(redis.kill)
+        gateways = {}
+        for name, (url, authority) in cases.items():
+            trusted = tmp_path / authority / "ca.crt" if authority is not None else None
+            gateways[name] = counting(stack, control_plane.kubeconfig, tmp_path / name, url, trusted)
+            ends.callback(gateways[name].kill)
+        for gateway in gateways.values():
+            gateway.wait()
+        one, two = gateways.pop("one"), gateways.pop("two")
+        assert [get(each) for each in (one, two) * (LIMIT // 2 + 1)] == [200] * LIMIT + [429] * 2
+        assert not alone(one)
+        assert not alone(two)
+        assert PASSWORD not in one.said()
+        for name, gateway in gateways.items():
+            assert get(gateway) == 200, "the API goes on"
+            assert alone(gateway), name
+            assert "Redis does not count requests" in gateway.said()
+            assert PASSWORD not in gateway.said()
+            remedy = "authority that signed it in KLIPSTREAM_RATE_STORAGE_CA" in gateway.said()
+            assert remedy == (name != "plain"), gateway.said()
+
+
+@pytest.mark.parametrize(
+    ("url", "authority", "said"),
+    [("rediss://host", "/no/such/file", "give certificates"), ("redis://host", "/etc/hostname", "it is for TLS"),
+     ("rediss://host", "/etc/hostname", "give certificates")],
+)  # fmt: skip
+def test_an_authority_that_is_none_is_refused(stack, control_plane, tmp_path: Path, url, authority, said):
+    gateway = Gateway(
+        control_plane.kubeconfig, tmp_path, stack.world.namespace, KLIPSTREAM_RATE_STORAGE=url,
+        KLIPSTREAM_RATE_STORAGE_CA=authority,
+    )  # fmt: skip
+    gateway.start()
+    assert gateway.code(120) == 2
+    assert f"KLIPSTREAM_RATE_STORAGE_CA: {said}" in gateway.said()

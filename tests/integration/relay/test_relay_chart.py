@@ -103,7 +103,7 @@ def test_the_network_policy_lets_nothing_private_through(helm: Callable[..., Any
 @pytest.fixture
 def installed(helm: Callable[..., Any], custom_resources: None, namespace: str) -> Iterator[str]:
     """The chart in the test's namespace; control planes have no node for its pods."""
-    settings = f"operator.replicas=0,relay.replicas=0,operator.namespaces={{{namespace}}}"
+    settings = f"crds.upgrade=false,operator.replicas=0,relay.replicas=0,operator.namespaces={{{namespace}}}"
     done = helm("install", "r", CHART, "-n", namespace, "--set", settings, "--skip-crds")
     assert done.returncode == 0, done.stderr
     yield namespace

@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from klipbench import admission, cli, convex, gateway, report, webhooks
+from klipbench import admission, baseline, cli, convex, gateway, report, webhooks
 from klipcluster.errors import ClusterError
 
 BUILD = Path("build") / "bench"
@@ -15,7 +15,8 @@ def main() -> int:
     """Run the suite that was asked for; 0 when all promises held."""
     parser = argparse.ArgumentParser(prog="python -m klipbench", description=__doc__)
     suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
-    admission.add_options(suites.add_parser("admission", help="1,000 queued jobs, limit 50, and bare Jobs"))
+    admission.add_options(suites.add_parser("admission", help="workloads through a queue of 50 slots, and bare Jobs"))
+    admission.add_options(suites.add_parser("scale", help="100,000 queued jobs"), deep=100_000)
     webhooks.add_options(suites.add_parser("webhooks", help="deliveries on loopback, memory with many pending"))
     cli.add_options(suites.add_parser("cli", help="start-up and long lists of kubectl analysis, as ratios to kubectl"))
     convex.add_options(suites.add_parser("convex", help="10,000 jobs shown in Convex, and mended after changes"))
@@ -33,9 +34,18 @@ def main() -> int:
 
 
 def _admission(asked: argparse.Namespace) -> bool:
-    result = admission.run(admission.Options(asked.jobs, asked.limit, asked.seconds, asked.seed), BUILD)
-    report.write_json(result, BUILD / "admission.json")
+    options = admission.Options(tuple(asked.only), asked.scale, asked.deep, asked.seed, asked.store)
+    file = BUILD / f"{asked.suite}.json"
+
+    def measured(so_far: admission.Result) -> None:
+        """A run that is stopped leaves what it had."""
+        report.write_json(so_far, file)
+
+    result = (admission.run_scale if asked.suite == "scale" else admission.run)(options, BUILD, measured)
+    report.write_json(result, file)
     print("\n".join(report.lines(result)))
+    if asked.store and (found := report.ratios(result)):
+        baseline.write(report.BASELINE, found)
     return report.broken(result)
 
 
@@ -67,7 +77,14 @@ def _convex(asked: argparse.Namespace) -> bool:
     return convex.broken(result)
 
 
-SUITES = {"admission": _admission, "cli": _cli, "convex": _convex, "gateway": _gateway, "webhooks": _webhooks}
+SUITES = {
+    "admission": _admission,
+    "scale": _admission,
+    "cli": _cli,
+    "convex": _convex,
+    "gateway": _gateway,
+    "webhooks": _webhooks,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

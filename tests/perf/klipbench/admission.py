@@ -1,154 +1,151 @@
-"""Suite `admission`: many queued AnalysisJobs through a bounded queue, judged from the audit log, and bare Jobs."""
+"""Suite `admission`: workloads through a bounded queue, beside bare Jobs on the same control plane's flags.
+
+Every run has a control plane of its own; the audit log is the only clock. `run_scale` is the suite `scale`.
+"""
 
 import argparse
 import asyncio
-import random
-import shutil
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from klipbench import workload
-from klipbench.fake_kubelet import FakeKubelet
-from klipbench.figures import Throughput, requests_by_agent, throughput
-from klipbench.operator_process import OperatorProcess, Usage, usage
-from klipcluster.cluster import Cluster, Running
-from klipjudge.audit import read_requests
-from klipjudge.history import Request
-from klipjudge.judge import judge
-from klipjudge.verdict import Verdict
-from klipstream_kube import Client, load_connection
+from klipbench.depth import SLOTS, Depth, admit, failover, fill, raise_last, reprioritise, restart
+from klipbench.figures import Spread
+from klipbench.operator_process import usage
+from klipbench.stage import staged
+from klipbench.variant import MIXED, SHORT, Variant
+from klipbench.work_off import BareRun, QueuedRun, run_bare, run_queued
 
-QUEUED, BARE = "bench-queued", "bench-bare"
-STALLED_SECONDS = 60.0
-"""A run in which nothing finishes for so long, beyond the run time of a pod, is given up."""
-POLL_SECONDS = 2.0
+SHALLOW, DEEP = 100, 10_000
+PRIORITY_DEPTHS = (10, 1_000)
+ADMITTED = 400
+"""Jobs that are admitted at each depth."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """What was asked for."""
 
-    jobs: int
-    limit: int
-    seconds: float
+    only: tuple[str, ...]
+    """Parts to run; all where empty."""
+    scale: float
+    """Share of each workload's jobs, for a quick look."""
+    deep: int
     seed: int
+    store: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class Deep:
+    """What a deep backlog costs."""
+
+    shallow: Depth
+    deep: Depth
+    memory_bytes: int
+    """Of the operator with all of it queued."""
+    priority_changes: dict[int, Spread] = field(default_factory=dict)
+    """By depth, in seconds."""
+    restart_seconds: float | None = None
+    failover_seconds: float | None = None
+
+
+@dataclass(slots=True)
 class Result:
-    """One run of the suite."""
+    """One run of the suite; a part that was not asked for is missing."""
 
     options: Options
-    verdict: Verdict
-    stalled: int
-    """AnalysisJobs that were left when nothing moved any more; 0 in a good run."""
-    queued: Throughput
-    bare: Throughput
-    requests: dict[str, dict[str, int]]
-    """Requests while the AnalysisJobs ran, by user agent, then by verb and resource."""
-    operator: Usage
-    apiserver_cpu_seconds: float
+    load_average: tuple[float, float, float]
+    """Of the machine, just before: what else ran here."""
+    bare: BareRun | None = None
+    queued: dict[str, QueuedRun] = field(default_factory=dict)
+    deep: Deep | None = None
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser, deep: int = DEEP) -> None:
     """The suite's own options."""
-    parser.add_argument("--jobs", type=int, default=1000, help="AnalysisJobs to submit (default: 1000)")
-    parser.add_argument("--limit", type=int, default=50, help="maxConcurrentJobs of the queue (default: 50)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="mean run time of a pod (default: 1)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of priorities and run times (default: 1)")
+    parts = ", ".join(PARTS)
+    parser.add_argument("--only", nargs="*", default=[], choices=PARTS, help=f"some of its parts only: {parts}")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of each workload's jobs (default: 1)")
+    parser.add_argument("--deep", type=int, default=deep, help=f"jobs of the deep backlog (default: {deep})")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the workloads (default: 1)")
+    parser.add_argument("--store", action="store_true", help="store the ratios of this run as the baseline")
 
 
-def run(options: Options, build: Path) -> Result:
-    """Bring up a control plane of its own, run, judge, and take it down whatever happens."""
-    cluster = Cluster("bench-admission")
-    cluster.down()
-    try:
-        running = cluster.up(control_plane_only=True, audit=True)
-        return asyncio.run(_run(options, cluster, running, build))
-    finally:
-        _keep(cluster.folder / "audit.log", build / "admission-audit.log")
-        cluster.down()
+def variants(scale: float) -> dict[str, Variant]:
+    """The workloads by name."""
+    mixed, short = Variant("mixed", round(2000 * scale), 50, MIXED), Variant("short", round(1000 * scale), 50, SHORT)
+    steady = Variant("steady", round(1000 * scale), 50, MIXED, load=0.8)
+    return {each.name: each for each in (mixed, short, steady)}
 
 
-async def _run(options: Options, cluster: Cluster, running: Running, build: Path) -> Result:
-    assert running.audit_log is not None
-    apiserver = cluster.pid("kube-apiserver")
-    assert apiserver is not None
-    chance = random.Random(options.seed)
-    connection = load_connection(str(running.kubeconfig))
-    async with (
-        Client(connection, user_agent="klipbench") as client,
-        Client(connection, user_agent="fake-kubelet", max_connections=400) as kubelet_client,
-    ):
-        kubelet = FakeKubelet(kubelet_client, workload.RandomRuns(options.seconds, chance))
-        await workload.install_crds(client)
-        async with workload.kubelet_running(kubelet):
-            # 1. The queue is paused while the backlog grows; the operator starts into it.
-            await workload.create_namespace(client, QUEUED)
-            await workload.create_queue(client, QUEUED, options.limit, mode="Paused")
-            await workload.submit(client, QUEUED, options.jobs, chance)
-            # 2. The operator works it off.
-            before = usage(apiserver)
-            stalled, used = await _work_off(options, client, running, build)
-            apiserver_seconds = usage(apiserver).cpu_seconds - before.cpu_seconds
-            # 3. The same number of bare Jobs on the same control plane, without operator and limit.
-            requests = await asyncio.to_thread(read_requests, running.audit_log)
-            left = await workload.as_left(client, QUEUED)
-            await workload.create_namespace(client, BARE)
-            await workload.submit_bare_jobs(client, BARE, options.jobs)
-            await until_none(lambda: workload.unfinished_bare_jobs(client, BARE), options.seconds)
-    everything = await asyncio.to_thread(read_requests, running.audit_log)
-    return Result(
-        options=options,
-        verdict=judge(everything + left),
-        stalled=stalled,
-        queued=throughput(_within(everything, QUEUED), options.limit),
-        bare=throughput(_within(everything, BARE), options.jobs),
-        requests={agent: dict(counts) for agent, counts in requests_by_agent(requests).items()},
-        operator=used,
-        apiserver_cpu_seconds=apiserver_seconds,
-    )
+PARTS = ("bare", "short", "mixed", "steady", "deep")
 
 
-async def _work_off(options: Options, client: Client, running: Running, build: Path) -> tuple[int, Usage]:
-    """Run the operator until every AnalysisJob is finished; how many were left, and what the operator used."""
-    log = build / "admission-operator.log"
-    log.unlink(missing_ok=True)
-    operator = OperatorProcess(running.kubeconfig, log)
-    operator.start()
-    try:
-        await workload.set_mode(client, QUEUED, "Running")
-
-        async def left() -> int:
-            _ = operator.pid  # an operator that ended by itself ends the run with its log
-            return await workload.unfinished(client, QUEUED)
-
-        stalled = await until_none(left, options.seconds)
-        return stalled, usage(operator.pid)
-    finally:
-        operator.stop()
+def run(options: Options, build: Path, measured: Callable[[Result], None]) -> Result:
+    """Run every part, each on a fresh control plane; `measured` is told after each what is known so far."""
+    return asyncio.run(_run(options, build, measured))
 
 
-async def until_none(left: Callable[[], Awaitable[int]], run_seconds: float) -> int:
-    """Wait until nothing is left; what is left when nothing has moved for a minute longer than a pod runs."""
-    count = await left()
-    moved_at = time.monotonic()
-    while count and time.monotonic() < moved_at + STALLED_SECONDS + 2 * run_seconds:
-        await asyncio.sleep(POLL_SECONDS)
-        now_left = await left()
-        if now_left != count:
-            count, moved_at = now_left, time.monotonic()
-    return count
+def run_scale(options: Options, build: Path, _: Callable[[Result], None]) -> Result:
+    """The deep backlog alone, without what a restart and a failover cost at lesser depth."""
+    return asyncio.run(_run_scale(options, build))
 
 
-def _keep(log: Path, kept: Path) -> None:
-    """Keep the audit log, so that what the judge said can be looked up after the cluster is gone."""
-    if log.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(log, kept)
+async def _run(options: Options, build: Path, measured: Callable[[Result], None]) -> Result:
+    result = Result(options, os.getloadavg())
+    asked = options.only or PARTS
+    if "bare" in asked:
+        async with staged("bare", build) as stage:
+            result.bare = await run_bare(stage, round(1000 * options.scale), 0.2)
+        measured(result)
+    for name, variant in variants(options.scale).items():
+        if name in asked:
+            async with staged(name, build) as stage:
+                result.queued[name] = await run_queued(stage, variant, options.seed)
+            measured(result)
+    if "deep" in asked:
+        result.deep = await _deep(options, build)
+    return result
 
 
-def _within(requests: Sequence[Request], namespace: str) -> list[Request]:
-    return [request for request in requests if request.namespace == namespace]
+async def _deep(options: Options, build: Path) -> Deep:
+    async with staged("deep", build) as stage:
+        leader, standby = stage.operator(1), stage.operator(2)
+        leader.start()
+        try:
+            seconds = await fill(stage, leader, "shallow", SHALLOW + ADMITTED, SLOTS)
+            shallow = await admit(stage, leader, "shallow", SHALLOW, ADMITTED, seconds)
+            changes = {
+                depth: await reprioritise(stage, leader, f"priority-{depth}", depth)
+                for depth in PRIORITY_DEPTHS
+                if depth < options.deep
+            }
+            seconds = await fill(stage, leader, "deep", options.deep + ADMITTED, SLOTS)
+            memory = usage(leader.pid).memory_bytes
+            found = Deep(shallow, await admit(stage, leader, "deep", options.deep, ADMITTED, seconds), memory, changes)
+            found.priority_changes[options.deep] = await raise_last(stage, "deep", options.deep + ADMITTED)
+            found.restart_seconds = await restart(stage, leader, "deep")
+            found.failover_seconds = await failover(stage, leader, standby, "deep")
+            return found
+        finally:
+            leader.stop()
+            standby.stop()
+
+
+async def _run_scale(options: Options, build: Path) -> Result:
+    result = Result(options, os.getloadavg())
+    async with staged("scale", build) as stage:
+        operator = stage.operator()
+        operator.start()
+        try:
+            seconds = await fill(stage, operator, "shallow", SHALLOW + ADMITTED, SLOTS)
+            shallow = await admit(stage, operator, "shallow", SHALLOW, ADMITTED, seconds)
+            seconds = await fill(stage, operator, "deep", options.deep + ADMITTED, SLOTS)
+            memory = usage(operator.pid).memory_bytes
+            deep = await admit(stage, operator, "deep", options.deep, ADMITTED, seconds)
+            result.deep = Deep(shallow, deep, memory)
+            result.deep.restart_seconds = await restart(stage, operator, "deep")
+        finally:
+            operator.stop()
+    return result

@@ -43,6 +43,8 @@ class FakeKubelet:
     client: Client
     run_of: Callable[[Pod], Run] = as_annotated
     node: str = "fake"
+    ended: int = 0
+    """Pods that ran to their end so far."""
     _stops: dict[str, asyncio.Event] = field(default_factory=dict)
     _tasks: asyncio.TaskGroup | None = None
 
@@ -126,6 +128,7 @@ class FakeKubelet:
         ended = {"exitCode": exit_code, "reason": reason, "startedAt": began, "finishedAt": _now()}
         phase = "Succeeded" if exit_code == 0 else "Failed"
         await self._write_status(pod, phase, {"terminated": ended}, began)
+        self.ended += 1
 
     async def _bind(self, pod: Pod) -> None:
         metadata = pod["metadata"]

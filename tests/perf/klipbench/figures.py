@@ -22,6 +22,21 @@ class Throughput:
     """From a pod's end to the create of the Job that takes its slot: arrival of the one until arrival of the other."""
 
 
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Times in seconds: half of them are at most p50, 99 in 100 at most p99."""
+
+    count: int
+    p50: float
+    p99: float
+    most: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """How values are spread; all 0 where there are none."""
+    return Spread(len(values), quantile(values, 0.5), quantile(values, 0.99), max(values, default=0.0))
+
+
 def requests_by_agent(requests: Iterable[Request]) -> dict[str, Counter[str]]:
     """How many requests each user agent sent, by verb, resource and subresource; failed ones apart, by their code."""
     counts: dict[str, Counter[str]] = {}

@@ -18,6 +18,12 @@ class Usage:
 
     cpu_seconds: float
     peak_memory_bytes: int
+    memory_bytes: int = 0
+    """Resident now."""
+
+    def since(self, before: "Usage") -> "Usage":
+        """What was used after that; memory as it is now."""
+        return Usage(self.cpu_seconds - before.cpu_seconds, self.peak_memory_bytes, self.memory_bytes)
 
 
 def usage(pid: int) -> Usage:
@@ -25,7 +31,8 @@ def usage(pid: int) -> Usage:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
     cpu_seconds = (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
-    return Usage(cpu_seconds, int(status["VmHWM"].split()[0]) * 1024)
+    peak, now = (int(status[name].split()[0]) * 1024 for name in ("VmHWM", "VmRSS"))
+    return Usage(cpu_seconds, peak, now)
 
 
 class OperatorProcess:
@@ -49,6 +56,10 @@ class OperatorProcess:
                 f"the operator ended with code {process.returncode}; its log ({self._log}) ends:\n{tail}"
             )
         return process.pid
+
+    def said(self) -> str:
+        """Its log so far."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     def start(self) -> None:
         """Start it on free ports; its log is appended to."""

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from klipbench.fake_kubelet import FakeKubelet, Run
+from klipbench.fake_kubelet import RUN_SECONDS_ANNOTATION, FakeKubelet, Run, as_annotated
+from klipbench.variant import Submission
 from klipjudge.history import Request, as_written
 from klipjudge.vocabulary import FINISHED, GROUP, PRIORITIES
 from klipstream_kube import JOBS, NAMESPACES, Client, Resource
@@ -66,6 +67,11 @@ async def set_mode(client: Client, namespace: str, mode: str) -> None:
     await client.patch(ANALYSIS_QUEUES, QUEUE, namespace, {"spec": {"mode": mode}})
 
 
+async def set_priority(client: Client, namespace: str, name: str, priority: str) -> None:
+    """Change the priority of an AnalysisJob, as a user does."""
+    await client.patch(ANALYSIS_JOBS, name, namespace, {"spec": {"priority": priority}})
+
+
 def analysis_job(name: str, priority: str, video_url: str) -> dict[str, Any]:
     """An AnalysisJob of the queue `bench`."""
     return {
@@ -89,9 +95,10 @@ async def submit(client: Client, namespace: str, count: int, chance: random.Rand
     )
 
 
-async def submit_bare_jobs(client: Client, namespace: str, count: int) -> None:
+async def submit_bare_jobs(client: Client, namespace: str, count: int, seconds: float = 1.0) -> None:
     """Create Kubernetes Jobs that nobody queues, 32 requests at a time: what the cluster itself is able to do."""
-    template = {"spec": POD_SPEC | {"restartPolicy": "Never"}}
+    annotations = {RUN_SECONDS_ANNOTATION: str(seconds)}
+    template = {"metadata": {"annotations": annotations}, "spec": POD_SPEC | {"restartPolicy": "Never"}}
     await at_once(
         client.create(
             JOBS,
@@ -120,6 +127,31 @@ async def at_once(requests: Iterable[Coroutine[Any, Any, Any]]) -> None:
             tasks.create_task(one(request))
 
 
+async def submit_planned(client: Client, namespace: str, plan: Iterable[Submission]) -> None:
+    """Create the AnalysisJobs of a run, 32 requests at a time, each when its time has come."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    async def one(each: Submission) -> None:
+        body = analysis_job(
+            each.name, each.of.priority, f"https://videos.example.com/{each.of.seconds}/{each.name}.mp4"
+        )
+        await client.create(ANALYSIS_JOBS, body, namespace, retry=True)
+
+    slots = asyncio.Semaphore(CREATES_AT_ONCE)
+    async with asyncio.TaskGroup() as tasks:
+        for each in plan:
+            if (early := began + each.after_seconds - loop.time()) > 0:
+                await asyncio.sleep(early)
+            await slots.acquire()
+            tasks.create_task(one(each)).add_done_callback(lambda _: slots.release())
+
+
+async def queue_status(client: Client, namespace: str) -> dict[str, Any]:
+    """What the queue `bench` says of itself."""
+    return (await client.get(ANALYSIS_QUEUES, QUEUE, namespace)).get("status") or {}
+
+
 async def unfinished(client: Client, namespace: str) -> int:
     """How many AnalysisJobs of a namespace are in no final phase."""
     jobs, _ = await client.list(ANALYSIS_JOBS, namespace)
@@ -136,6 +168,14 @@ async def unfinished_bare_jobs(client: Client, namespace: str) -> int:
     """How many Kubernetes Jobs of a namespace have no completion time."""
     jobs, _ = await client.list(JOBS, namespace)
     return sum(1 for job in jobs if "completionTime" not in (job.get("status") or {}))
+
+
+def run_of(pod: dict[str, Any]) -> Run:
+    """The run time that the pod's video is named after; that of its annotation where it has no video."""
+    for each in pod["spec"]["containers"][0].get("env") or ():
+        if each["name"] == "ANALYSIS_VIDEO_URL":
+            return Run(float(each["value"].split("/")[3]))
+    return as_annotated(pod)
 
 
 class RandomRuns:

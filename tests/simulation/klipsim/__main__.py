@@ -122,9 +122,7 @@ def _settle() -> None:
 
 
 def _without_history(seed: int) -> Result:
-    result = simulate(seed)
-    result.history = []
-    return result
+    return simulate(seed, keep_history=False)
 
 
 def _show(result: Result) -> None:

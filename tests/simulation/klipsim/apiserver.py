@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from klipjudge.history import Request
@@ -22,9 +23,9 @@ Key = tuple[str, str]
 """Namespace and name."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """A resource that the server knows."""
+    """A resource that the server knows; there is one object for each."""
 
     plural: str
     group: str
@@ -94,7 +95,9 @@ class ApiServer:
         self.compacted = FIRST_VERSION
         """Watches cannot begin before this resourceVersion."""
         self.history: list[Request] = []
-        self.listeners: list[Listener] = []
+        self.sender: tuple[float, dict[str, int]] | None = None
+        """Of the request that is being carried out: when it was sent, and what its sender had been told."""
+        self._listeners: dict[Kind, list[Listener]] = {kind: [] for kind in KINDS.values()}
         self._collections = {kind: _Collection() for kind in KINDS.values()}
         self.lines: dict[tuple[str, str, str], bytes] = {}
         """Events as watches have told them last."""
@@ -102,6 +105,16 @@ class ApiServer:
         self._as_sent: set[str] = set()
         """Uids of custom resources that are stored without their status' defaults, which reading adds. The first
         patch writes them even where it changes nothing."""
+
+    def listen(self, listener: Listener, *kinds: Kind) -> None:
+        """Tell of each change of these kinds, those that came first before the others."""
+        for kind in kinds:
+            self._listeners[kind].append(listener)
+
+    def forget(self, listener: Listener, kind: Kind) -> None:
+        """Tell of changes of a kind no more, if it ever was told."""
+        if listener in self._listeners[kind]:
+            self._listeners[kind].remove(listener)
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -159,6 +172,12 @@ class ApiServer:
     def compact(self) -> None:
         """Forget what was before: watches from older versions, and lists that were begun, end in 410."""
         self.compacted = self.version
+        self._snapshots.clear()
+
+    def clear(self) -> None:
+        """Forget everything; nobody uses it any more."""
+        self.history.clear()
+        self._collections.clear()
         self._snapshots.clear()
 
     # --- writing -----------------------------------------------------------------------------------------------
@@ -363,15 +382,17 @@ class ApiServer:
 
     def _tell(self, kind: Kind, change: Change) -> None:
         self._collections[kind].log.append(change)
-        for listener in self.listeners:
+        for listener in self._listeners[kind]:
             listener(kind, change)
 
     def _note(self, kind: Kind, verb: str, subresource: str, answer: Object, agent: str) -> None:
         now, metadata = self.now(), answer["metadata"]
+        sent, seen = self.sender or (0.0, None)
+        self.sender = None  # what else it brings about is not the sender's
         self.history.append(
             Request(
                 self.version, now, now, agent, verb, kind.qualified, subresource, metadata["namespace"],
-                metadata["name"], 201 if verb == "create" else 200, answer,
+                metadata["name"], 201 if verb == "create" else 200, answer, sent=sent, seen=seen,
             )
         )  # fmt: skip
 
@@ -385,8 +406,12 @@ class ApiServer:
 
     def stamp(self, later_seconds: float = 0.0) -> str:
         """A time of the API: whole seconds."""
-        moment = datetime.fromtimestamp(int(self.now() + later_seconds), UTC)
-        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return _stamp(int(self.now() + later_seconds))
+
+
+@lru_cache(maxsize=64)
+def _stamp(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def at_version(obj: Object, version: int) -> Object:

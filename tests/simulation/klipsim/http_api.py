@@ -104,12 +104,11 @@ class Watch:
             return
         for change in missed:
             self.changed(self.kind, change)
-        self.server.listeners.append(self.changed)
+        self.server.listen(self.changed, self.kind)
 
     def end(self) -> None:
         """Nobody listens any more."""
-        if self.changed in self.server.listeners:
-            self.server.listeners.remove(self.changed)
+        self.server.forget(self.changed, self.kind)
 
     def bookmark(self) -> None:
         """Tell how far everything was told."""
@@ -121,9 +120,7 @@ class Watch:
 
     def changed(self, kind: Kind, change: Change) -> None:
         """One more change of the log."""
-        if kind is not self.kind or (
-            self.namespace is not None and change.obj["metadata"]["namespace"] != self.namespace
-        ):
+        if self.namespace is not None and change.obj["metadata"]["namespace"] != self.namespace:
             return
         what, obj = change.type, change.obj
         if self.labels or self.fields:

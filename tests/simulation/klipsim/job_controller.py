@@ -37,10 +37,12 @@ def owner_uid(obj: Object) -> str:
 class _Controller:
     """Looks at what changed, a little later, once however often it changed."""
 
+    KINDS: tuple[Kind, ...]
+
     def __init__(self, loop: SimulatedLoop, server: ApiServer, rng: random.Random) -> None:
         self.loop, self.server, self.rng = loop, server, rng
         self._due: set[tuple[str, Key]] = set()
-        server.listeners.append(self.changed)
+        server.listen(self.changed, *self.KINDS)
 
     def changed(self, kind: Kind, change: Change) -> None:
         raise NotImplementedError
@@ -58,20 +60,29 @@ class _Controller:
 class JobController(_Controller):
     """One pod for each Job with backoffLimit 0, one completion and podReplacementPolicy Failed."""
 
+    KINDS = (JOBS, PODS)
+
+    def __init__(self, loop: SimulatedLoop, server: ApiServer, rng: random.Random) -> None:
+        super().__init__(loop, server, rng)
+        self._pods: dict[Key, dict[Key, Object]] = {}
+        """By their Job, in the order of their creation."""
+
     def changed(self, kind: Kind, change: Change) -> None:
         metadata = change.obj["metadata"]
+        key = (metadata["namespace"], metadata["name"])
         if kind is JOBS:
-            self.soon((metadata["namespace"], metadata["name"]), self.sync, 0.005, 0.2)
-        elif kind is PODS and (job := (metadata.get("labels") or {}).get("batch.kubernetes.io/job-name")):
-            self.soon((metadata["namespace"], job), self.sync, 0.05, 1.0)
+            self.soon(key, self.sync, 0.005, 0.2)
+        elif job := (metadata.get("labels") or {}).get("batch.kubernetes.io/job-name"):
+            pods = self._pods.setdefault((key[0], job), {})
+            if change.type == "DELETED":
+                pods.pop(key, None)
+            else:
+                pods[key] = change.obj
+            self.soon((key[0], job), self.sync, 0.05, 1.0)
 
     def sync(self, key: Key) -> None:
         job = self.server.find(JOBS, *key)
-        pods = [
-            pod for pod in self.server.all(PODS)
-            if pod["metadata"]["namespace"] == key[0]
-            and (pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name") == key[1]
-        ]  # fmt: skip
+        pods = list(self._pods.get(key, {}).values())
         mine = [pod for pod in pods if job is not None and owner_uid(pod) == job["metadata"]["uid"]]
         for pod in pods:
             if pod not in mine:
@@ -164,6 +175,7 @@ class Collectors(_Controller):
     """Deletes what is owned by nobody any more, ends pods that were deleted before they had a node, and deletes Jobs
     whose ttlSecondsAfterFinished is over."""
 
+    KINDS = (ANALYSIS_JOBS, JOBS, PODS)
     OWNERS = ((ANALYSIS_JOBS, JOBS), (JOBS, PODS))
 
     def changed(self, kind: Kind, change: Change) -> None:

@@ -21,6 +21,31 @@ class Stuck(AssertionError):
     """Nothing is left that could ever happen, or far too much happens."""
 
 
+class Handle:
+    """A callback that is to be run: asyncio's own without what only a real loop needs."""
+
+    __slots__ = ("args", "callback", "context", "due", "void")
+
+    def __init__(
+        self, callback: Callable[..., Any], args: tuple[Any, ...], context: contextvars.Context | None, due: float
+    ) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = contextvars.copy_context() if context is None else context
+        self.due = due
+        self.void = False
+
+    def cancel(self) -> None:
+        """It stays in the heap and is passed over when its time comes."""
+        self.void = True
+
+    def cancelled(self) -> bool:
+        return self.void
+
+    def when(self) -> float:
+        return self.due
+
+
 class Process:
     """What is frozen and killed as a whole: its tasks are those that were started in its context.
 
@@ -34,35 +59,33 @@ class Process:
         self.dead = False
         self.told: dict[str, int] = {}
         """What it was told by the API server: uid and resourceVersion of AnalysisJobs and AnalysisQueues."""
-        self._held: list[asyncio.Handle] | None = None
-
-    @property
-    def frozen(self) -> bool:
-        return self._held is not None
+        self.frozen = False
+        self._held: list[Handle] = []
 
     @property
     def stopped(self) -> bool:
         """Whether it cannot do anything now."""
-        return self.dead or self._held is not None
+        return self.dead or self.frozen
 
     def freeze(self) -> None:
         """SIGSTOP."""
-        if self._held is None:
-            self._held = []
+        self.frozen = True
 
     def thaw(self, loop: SimulatedLoop) -> None:
         """SIGCONT: everything that became due meanwhile is run, in order."""
-        held, self._held = self._held or [], None
-        loop.ready.extend(held)
+        loop.ready.extend(self._held)
+        self.frozen = False
+        self._held.clear()
 
     def kill(self) -> None:
         """SIGKILL."""
         self.dead = True
-        self._held = None
+        self.frozen = False
+        self._held.clear()
 
-    def keep(self, handle: asyncio.Handle) -> None:
+    def keep(self, handle: Handle) -> None:
         """Take a callback that became ready while the process is stopped."""
-        if self._held is not None:
+        if self.frozen:
             self._held.append(handle)
 
 
@@ -75,18 +98,19 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     """The loop of one run. Blocking calls handed to a thread are made at once."""
 
     def __init__(self) -> None:  # nothing of the base class is wanted but its type
-        self.ready: deque[asyncio.Handle] = deque()
+        self.ready: deque[Handle] = deque()
         self.errors: list[dict[str, Any]] = []
         self.callbacks = 0
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self.now = 0.0
+        """Simulated seconds since the beginning."""
+        self._timers: list[tuple[float, int, Handle]] = []
         self._numbers = itertools.count()
-        self._now = 0.0
         self._running = False
 
     # --- what asyncio asks of a loop -------------------------------------------------------------------------
 
     def time(self) -> float:
-        return self._now
+        return self.now
 
     def get_debug(self) -> bool:
         return False
@@ -99,8 +123,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+    ) -> Handle:
+        handle = Handle(callback, args, context, 0.0)
         self.ready.append(handle)
         return handle
 
@@ -109,18 +133,15 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
-        return self.call_at(self._now + max(0.0, delay), callback, *args, context=context)
+    ) -> Handle:
+        return self.call_at(self.now + max(0.0, delay), callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+    ) -> Handle:
+        handle = Handle(callback, args, context, when)
         heapq.heappush(self._timers, (when, next(self._numbers), handle))
         return handle
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """It stays in the heap and is passed over when its time comes."""
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -162,23 +183,27 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         ready = self.ready
         while ready:
             handle = ready.popleft()
-            if handle._cancelled:
+            if handle.void:
                 continue
-            process: Process | None = handle._context.get(PROCESS)  # type: ignore[attr-defined]
-            if process is not None and process.stopped:
+            context = handle.context
+            process: Process | None = context.get(PROCESS)
+            if process is not None and (process.dead or process.frozen):
                 process.keep(handle)
                 continue
             self.callbacks += 1
             if self.callbacks > CALLBACKS_AT_MOST:
-                raise Stuck(f"{self.callbacks} callbacks by {self._now:.1f} s: something runs in circles")
-            handle._run()
+                raise Stuck(f"{self.callbacks} callbacks by {self.now:.1f} s: something runs in circles")
+            try:
+                context.run(handle.callback, *handle.args)
+            except Exception as error:
+                self.errors.append({"message": f"in {handle.callback}", "exception": error})
 
     def _advance(self) -> None:
         timers = self._timers
-        while timers and timers[0][2]._cancelled:
+        while timers and timers[0][2].void:
             heapq.heappop(timers)
         if not timers:
-            raise Stuck(f"at {self._now:.1f} s nothing is left that could happen")
-        self._now = max(self._now, timers[0][0])
-        while timers and timers[0][0] <= self._now:
+            raise Stuck(f"at {self.now:.1f} s nothing is left that could happen")
+        now = self.now = max(self.now, timers[0][0])
+        while timers and timers[0][0] <= now:
             self.ready.append(heapq.heappop(timers)[2])

@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
@@ -20,7 +20,7 @@ from klipsim.apiserver import ApiServer
 from klipsim.clocks import EPOCH
 from klipsim.faults import REFUSALS, Fault, Injector
 from klipsim.http_api import Answer, Call, Watch, answer, refusal, target_of
-from klipsim.loop import NOBODY, Process, SimulatedLoop
+from klipsim.loop import NOBODY, Handle, Process, SimulatedLoop
 from klipsim.rows import row_of
 from klipstream_kube import Client, Connection
 from klipstream_kube.transport import current_fence
@@ -185,12 +185,12 @@ class _Sent:
 
     def _carry_out(self) -> Answer:
         """The server does it; the history says what its sender knew."""
-        history = self.network.server.history
-        before = len(history)
-        found = answer(self.network.server, self.call)
-        if len(history) > before:
-            history[before] = replace(history[before], sent=EPOCH + self.sent_at, seen=self.told)
-        return found
+        server = self.network.server
+        server.sender = (EPOCH + self.sent_at, self.told)
+        try:
+            return answer(server, self.call)
+        finally:
+            server.sender = None
 
     def _again(self) -> None:
         """The same bytes a second time; nobody hears the answer."""
@@ -261,7 +261,7 @@ class WatchStream:
         self._last_due = 0.0
         self._arrived: deque[tuple[bytes | Exception | None, tuple[str, int] | None]] = deque()
         self._waiter: asyncio.Future[None] | None = None
-        self._timers: list[asyncio.TimerHandle] = []
+        self._timers: list[Handle] = []
 
     def open(self, version: int, seconds: float) -> None:
         """Begin to listen; the server ends it after `seconds`."""

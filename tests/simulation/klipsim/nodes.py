@@ -73,13 +73,11 @@ class Nodes:
         self._lives: dict[str, asyncio.Task[None]] = {}
         self._ending: set[str] = set()
         self._scheduling = False
-        server.listeners.append(self.changed)
+        server.listen(self.changed, PODS)
 
     # --- what changed ----------------------------------------------------------------------------------------
 
     def changed(self, kind: Kind, change: Change) -> None:
-        if kind is not PODS:
-            return
         pod, uid = change.obj, change.obj["metadata"]["uid"]
         if change.type == "DELETED":
             self._stop(uid)

@@ -39,6 +39,9 @@ from klipstream_operator.status_writer import StatusWriter
 
 HORIZON_SECONDS = 45.0
 """Users act and faults begin within this time."""
+WRITES_AT_LEAST = 200
+"""A run that is over with fewer writes goes on with further submissions."""
+FURTHER_AT_ONCE = 3
 PATIENCE_SECONDS = 900.0
 """After the last fault everything must be finished within this time."""
 QUIET_SECONDS = 25.0
@@ -87,7 +90,7 @@ class Scenario:
         return cls(seed, plan, plan_faults(rng, HORIZON_SECONDS), rng.choice((2, 2, 3)))
 
 
-def run(scenario: Scenario) -> Result:
+def run(scenario: Scenario, *, keep_history: bool = True) -> Result:
     """Run a scenario to its end, and judge it."""
     random.seed(f"run {scenario.seed}")
     # Killed processes leave coroutines behind that never end. When they are collected they complain, which says
@@ -96,11 +99,21 @@ def run(scenario: Scenario) -> Result:
     complain, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         with simulated_clocks(), _transitions_noted(), nothing_twice():
-            return _World(scenario).run()
+            return _run(scenario, keep_history)
     finally:
         gc.collect()
         gc.enable()
         sys.unraisablehook = complain
+
+
+def _run(scenario: Scenario, keep_history: bool) -> Result:
+    world = _World(scenario)
+    result = world.run()
+    if not keep_history:
+        # What is in no cycle goes at once, so that the collector need not look through it.
+        result.history = []
+        world.server.clear()
+    return result
 
 
 @contextmanager
@@ -148,6 +161,7 @@ class _World:
         ]  # fmt: skip
         self.result = Result(seed)
         self.quiet_from = 0.0
+        self._looked_at, self._work_left = 0, True
 
     # --- the run -----------------------------------------------------------------------------------------------
 
@@ -163,7 +177,11 @@ class _World:
             self.loop.run_until(lambda: self.loop.time() >= HORIZON_SECONDS)
             self._end_faults()
             give_up = self.loop.time() + PATIENCE_SECONDS
-            self.loop.run_until(lambda: self.loop.time() > give_up or self._settled())
+            while True:
+                self.loop.run_until(lambda: self.loop.time() > give_up or self._settled())
+                if self.loop.time() > give_up or len(self.server.history) >= WRITES_AT_LEAST:
+                    break
+                self.users.go_on(FURTHER_AT_ONCE)
             self.quiet_from = self.loop.time() + 5.0
             self.loop.run_until(lambda: self.loop.time() >= self.quiet_from + QUIET_SECONDS)
         except Stuck as stuck:
@@ -182,9 +200,14 @@ class _World:
 
     def _settled(self) -> bool:
         """Nothing is left to do, and nothing is on its way."""
-        if self.network.under_way or any(not _is_over(job) for job in self.server.all(ANALYSIS_JOBS)):
+        if self.network.under_way:
             return False
-        return not any(_has_work(queue) for queue in self.server.all(ANALYSIS_QUEUES))
+        if self._looked_at != self.server.version:
+            self._looked_at = self.server.version
+            self._work_left = any(not _is_over(job) for job in self.server.all(ANALYSIS_JOBS)) or any(
+                _has_work(queue) for queue in self.server.all(ANALYSIS_QUEUES)
+            )
+        return not self._work_left
 
     def _end_faults(self) -> None:
         self.injector.armed = self.users.reacts = False
@@ -298,9 +321,9 @@ class _World:
         result.digest = hasher.hexdigest()[:16]
 
 
-def simulate(seed: int) -> Result:
+def simulate(seed: int, *, keep_history: bool = True) -> Result:
     """Run the scenario of a seed."""
-    return run(Scenario.of(seed))
+    return run(Scenario.of(seed), keep_history=keep_history)
 
 
 def _is_over(job: Object) -> bool:

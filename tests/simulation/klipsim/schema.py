@@ -70,7 +70,10 @@ def _filled(value: Any, defaults: _Defaults) -> Any:
 
 
 def broken_rules(resource: str, before: Object | None, after: Object) -> list[tuple[str, str]]:
-    """(field, message) of each rule of the CRDs that a write breaks. What the schema itself refuses is not judged."""
+    """(field, message) of each rule of the CRDs that a write breaks; of transitions the first is told.
+
+    What the schema itself refuses is not judged.
+    """
     if resource != "analysisjobs.analysis.klipstream.io":
         return []
     spec, status = after["spec"], after.get("status") or {}
@@ -80,10 +83,10 @@ def broken_rules(resource: str, before: Object | None, after: Object) -> list[tu
     if before is None:
         return broken
     if before["spec"] is not spec:
-        broken += [("spec", message) for message in _spec_rules(before["spec"], spec)]
+        broken += [("spec", message) for message in _spec_rules(before["spec"], spec)[:1]]
     old = before.get("status") or {}
     if old is not status:
-        broken += [("status", message) for message in _status_rules(old, status)]
+        broken += [("status", message) for message in _status_rules(old, status)[:1]]
     return broken
 
 

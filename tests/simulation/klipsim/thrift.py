@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
@@ -15,7 +15,7 @@ from klipstream_operator.metrics import Metrics
 
 @contextmanager
 def nothing_twice() -> Iterator[None]:
-    """Each version of an object is parsed once for all replicas, requests are not timed, and standbys look at the
+    """Each version of an object is parsed once for all replicas, nothing is timed, and standbys look at the
     Lease every two seconds instead of twice a second."""
     with ExitStack() as stack:
         for model in (AnalysisJob, AnalysisQueue):
@@ -24,6 +24,7 @@ def nothing_twice() -> Iterator[None]:
             stack.enter_context(mock.patch.object(runtime, name, _once(getattr(runtime, name))))
         ignored = lambda *_, **__: None  # noqa: E731  # a mock would keep a list of all calls
         stack.enter_context(mock.patch.object(Metrics, "request", ignored))
+        stack.enter_context(mock.patch.object(Metrics, "reconciling", nullcontext))
         stack.enter_context(mock.patch.object(runtime, "CANDIDATE_RETRY_SECONDS", 2.0))
         yield
 

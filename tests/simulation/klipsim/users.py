@@ -224,7 +224,7 @@ class Users:
         self._happened: Counter[str] = Counter()
         self.submitted: set[str] = set()
         self.reacts = True
-        server.listeners.append(self._changed)
+        server.listen(self._changed, ANALYSIS_JOBS, ANALYSIS_QUEUES)
 
     # --- reactions -------------------------------------------------------------------------------------------
 
@@ -251,6 +251,13 @@ class Users:
                     target = queue if verb in QUEUE_VERBS else job
                     wait = reaction.delay + (8.0 if verb == "run" else 0.05 * number)
                     self._later(wait, Action(wait, verb, target, _VALUES.get(verb)))
+
+    def go_on(self, count: int) -> None:
+        """Submit more than was planned, to the queues in turn; what was lacking is there, so that they succeed."""
+        queues = list(self._plan.queues)
+        for number in range(len(self.submitted), len(self.submitted) + count):
+            spec = {"videoUrl": "https://example.com/v.mp4", "queueName": queues[number % len(queues)]}
+            self.act(Action(0.0, "submit", f"further-{number}", spec))
 
     # --- actions ---------------------------------------------------------------------------------------------
 

@@ -36,13 +36,22 @@ SOURCES = (
 )  # fmt: skip
 
 
+_KUEUE = "config/components/crd/bases/kueue.x-k8s.io"
+KUEUE = Source("sigs.k8s.io/kueue@v0.17.0", "h1:7hzb38M4eKGzYW+CFv2s1L+swzzacUCHOCXxZmAV90I=",
+               tuple(f"{_KUEUE}_{name}.yaml" for name in (
+                   "admissionchecks", "clusterqueues", "cohorts", "localqueues", "multikueueclusters",
+                   "multikueueconfigs", "provisioningrequestconfigs", "resourceflavors", "topologies",
+                   "workloadpriorityclasses", "workloads",
+               )))  # fmt: skip
+
+
 class NotTheModule(AssertionError):
     """A module is not there, or holds something else than it did."""
 
 
-def manifests() -> Iterator[Path]:
+def manifests(sources: tuple[Source, ...] = SOURCES) -> Iterator[Path]:
     """Paths of the CustomResourceDefinitions, downloaded once into Go's own cache. Raises NotTheModule."""
-    for source in SOURCES:
+    for source in sources:
         with tempfile.TemporaryDirectory() as nowhere:
             done = subprocess.run(
                 [find_go(), "mod", "download", "-json", source.module],

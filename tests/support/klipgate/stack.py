@@ -50,7 +50,11 @@ def stacked(
     """The stack in a namespace that exists; two queues, of which one is paused. With `node` pods are on one that serves
     their logs, and those of failed attempts are archived in a folder."""
     ring = KeyRing.new(datetime.now(UTC))
-    operator = Operator(kubeconfig, folder / "operator.log", home)
+    (folder / "ring.json").write_text(ring.to_json())
+    operator = Operator(
+        kubeconfig, folder / "operator.log", home, KLIPSTREAM_SEALING_RING=str(folder / "ring.json"),
+        KLIPSTREAM_LEASE_SECONDS="15",  # as in production: a machine with much else to do does not stop it
+    )  # fmt: skip
     kubelet = Process("klipfake.kubelet", kubeconfig, folder / "kubelet.log", *(["--node"] if node else []))
     results = folder / "results"
     results.mkdir(exist_ok=True)

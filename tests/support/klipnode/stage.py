@@ -206,8 +206,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def on_stage(cluster: Cluster, namespace: str, crds: Path, logs: Path) -> AsyncIterator[Stage]:
-    """A namespace with the custom resources and an operator of its own, which pods of the node reach."""
+async def on_stage(
+    cluster: Cluster, namespace: str, crds: Path, logs: Path, **environment: str
+) -> AsyncIterator[Stage]:
+    """A namespace with the custom resources and an operator of its own, which pods of the node reach; `environment` are
+    more settings of it."""
     running = cluster.running()
     port = free_port()
     operator = Operator(
@@ -216,6 +219,7 @@ async def on_stage(cluster: Cluster, namespace: str, crds: Path, logs: Path) -> 
         KLIPSTREAM_PROGRESS_HOST="0.0.0.0",
         KLIPSTREAM_PROGRESS_PORT=str(port),
         KLIPSTREAM_PROGRESS_URL=f"http://{ADDRESS}:{port}/v1/progress",
+        **environment,
     )  # fmt: skip
     async with Client(load_connection(str(running.kubeconfig)), user_agent="klipnode") as client:
         await _install_crds(client, crds)

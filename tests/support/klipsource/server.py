@@ -74,6 +74,18 @@ def content(body: bytes, kind: str = "video/mp4", status: int = 200) -> Answer:
     return answer
 
 
+def only_with(query: str, then: Answer) -> Answer:
+    """403 unless the address has exactly that query, as a bucket answers where a signature is missing or wrong."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if handler.path.partition("?")[2] != query:
+            handler.send_error(403)
+            return
+        then(handler)
+
+    return answer
+
+
 def redirect(location: str) -> Answer:
     """302 to another place."""
 

@@ -1,4 +1,4 @@
-"""A certificate for 127.0.0.1 that is its own authority."""
+"""A certificate for 127.0.0.1 and localhost that is its own authority."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -13,6 +13,7 @@ def make_certificate(folder: Path) -> Path:
     """A PEM file with key and certificate, for a server and for those who are to trust it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "receivers")])
+    names = [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")]
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -22,7 +23,7 @@ def make_certificate(folder: Path) -> Path:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

@@ -24,7 +24,7 @@ def test_bars_go_to_what_runs_when_there_are_too_many() -> None:
     bars.show(job(names[-1], "Running"))
     for name in names[:3]:
         bars.show(job(name, "Succeeded"))
-    assert bars.shown() == [*names[3:-2], names[-1]][: SHOWN_AT_MOST - 1] + [names[-1]]
+    assert bars.shown() == [*names[3 : SHOWN_AT_MOST + 2], names[-1]]
 
 
 def test_what_a_key_did_is_seen_although_a_feed_has_a_problem() -> None:

@@ -94,3 +94,20 @@ async def test_over_https_only_the_cookie_that_is_bound_to_the_host_counts(tmp_p
             headers = {"Cookie": f"{name}={cookie}", "X-Forwarded-Proto": proto}
             async with gateway.session.get("/dashboard", headers=headers) as answer:
                 assert ("Sign out" in await answer.text()) == signed_in, (name, proto)
+
+
+async def test_wrong_credentials_of_others_at_an_address_keep_nobody_with_a_key_from_signing_in(tmp_path):
+    async with served(tmp_path) as gateway:
+
+        async def sign_in(credential: str) -> int:
+            form = {"credential": credential, "next": "/dashboard"}
+            headers = {"Sec-Fetch-Site": "same-origin"}
+            async with gateway.session.post(
+                "/dashboard/sign-in", data=form, headers=headers, allow_redirects=False
+            ) as answer:
+                return answer.status
+
+        key = gateway.key(Scope.READ)
+        guesses = (sign_in(f"klip_{number:012x}_{'x' * 43}") for number in range(60))
+        assert set(await asyncio.gather(*guesses)) == {401, 429}
+        assert await sign_in(key) == 303

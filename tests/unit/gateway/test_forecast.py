@@ -5,13 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from klipstream_api import Priority
 from klipstream_gateway.cache import Cache
 from klipstream_gateway.forecast import Forecasts
-from klipstream_queueing.estimate import estimate, start_seconds
 from klipstream_queueing.line import Line
 from klipstream_queueing.order import Rank
 from klipstream_queueing.outlook import Basis
@@ -78,8 +75,11 @@ def test_another_priority_is_told_without_changing_anything():
     last = cache.jobs["j4"]
     would = forecasts.of(last, Priority.HIGH)
     now = forecasts.of(last)
+    later = forecasts.of(last, Priority.LOW)
     assert would is not None
     assert now is not None
+    assert later is not None
+    assert (later.position, later.start_p50_seconds) == (5, now.start_p50_seconds)
     assert (would.position, would.start_p50_seconds) == (1, 0.0)
     assert now.position == 5
 
@@ -129,18 +129,21 @@ def test_the_place_at_another_priority_leaves_out_those_that_have_a_slot(priorit
         assert found.position == expected, (rank, priority)
 
 
-@given(
-    ahead=st.lists(st.floats(0, 1e4), max_size=40),
-    left=st.lists(st.floats(0, 1e4), max_size=6),
-    slots=st.integers(1, 5),
-)
-def test_the_starts_of_all_are_those_of_each(ahead, left, slots):
-    found = start_seconds(ahead, left, slots)
-    assert found is not None
-    for position, start in enumerate(found):
-        alone = estimate(ahead[:position], 1.0, left, slots)
-        assert alone is not None
-        assert start == pytest.approx(alone.start_seconds)
+RESERVED = {"maxConcurrentJobs": 2, "reservedSlots": {"URGENT": 1}}
+
+
+def test_a_slot_that_is_reserved_for_urgent_jobs_is_waited_for_by_no_other():
+    assert starts(RESERVED, {"runTimes": TEN_MINUTES}, 3) == [0, 593, 1187]
+    cache, forecasts = make(RESERVED, {"runTimes": TEN_MINUTES}, 3)
+    found = [forecasts.of(cache.jobs["j2"], priority) for priority in Priority]
+    assert [(each.position, round(each.start_p50_seconds or 0)) for each in found if each is not None] == [
+        (1, 0), (1, 0), (3, 1187), (3, 1780),
+    ], "moved down it counts itself as ahead"  # fmt: skip
+    assert forecasts.next_wait_seconds(cache.queues["default"]) == pytest.approx(3 * 593, abs=2)
+
+
+def test_where_all_slots_are_reserved_for_others_no_start_is_promised():
+    assert starts(RESERVED | {"maxConcurrentJobs": 1}, {"runTimes": TEN_MINUTES}, 2) == [None, None]
 
 
 def test_a_line_keeps_order_through_any_changes():

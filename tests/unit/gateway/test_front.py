@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from klipstream_gateway.settings import Settings
 from klipstream_kube import Client, Connection
 
 Replica = Callable[..., contextlib.AbstractAsyncContextManager[httpx.AsyncClient]]
+JSON = {"Content-Type": "application/json"}
 WRONG = {"Authorization": f"Bearer klip_{0:012x}_{'x' * 43}"}
 
 
@@ -64,10 +65,14 @@ async def _answers(caller: httpx.AsyncClient) -> bool:
         return False
 
 
+async def codes_of(requests: Iterable[Awaitable[httpx.Response]]) -> set[int]:
+    """All at once, so that they fall into one minute on the slowest machine."""
+    return {answer.status_code for answer in await asyncio.gather(*requests)}
+
+
 async def test_wrong_credentials_of_others_at_an_address_shut_out_no_valid_key(replica: Replica, key) -> None:
     async with replica() as caller:
-        codes = [(await caller.get("/api/v1/jobs", headers=WRONG)).status_code for _ in range(32)]
-        assert codes == [401] * 30 + [429] * 2
+        assert await codes_of(caller.get("/api/v1/jobs", headers=WRONG) for _ in range(60)) == {401, 429}
         assert (await caller.get("/api/v1/jobs", headers=key)).status_code == 200
         assert (await caller.get("/api/v1/queues")).status_code == 200
         unknown = {"Authorization": "Bearer a-kubernetes-token"}
@@ -96,3 +101,48 @@ async def test_pages_of_an_allowed_origin_may_read_answers_and_streams(replica: 
         asked = page | {"Access-Control-Request-Method": "POST"}
         preflight = await caller.options("/api/v1/analysis", headers=asked)
         assert (preflight.status_code, preflight.headers["Access-Control-Allow-Origin"]) == (204, page["Origin"])
+
+
+async def test_addresses_of_one_ipv6_network_share_a_limit(replica: Replica) -> None:
+    async with replica(TRUSTED_PROXIES="127.0.0.1/32", RATE_STATUS="3") as caller:
+
+        def get(path: str, address: str, **headers: str) -> Awaitable[httpx.Response]:
+            return caller.get(path, headers={"X-Forwarded-For": address} | headers)
+
+        assert await codes_of(get("/api/v1/queues", f"2001:db8:1:2::{number}") for number in range(1, 9)) == {200, 429}
+        assert (await get("/api/v1/queues", "2001:db8:1:3::1")).status_code == 200
+        wrong = (get("/api/v1/jobs", f"2001:db8:1:4::{number:x}", **WRONG) for number in range(1, 61))
+        assert await codes_of(wrong) == {401, 429}
+
+
+async def test_a_batch_of_a_hundred_large_submissions_is_taken_in_and_no_other_body_is_as_large(
+    replica: Replica, key
+) -> None:
+    texts = {f"name-{number}": "x" * 1100 for number in range(10)}
+    large = {"video_url": "https://example.com/v?" + "y" * 2000, "params": texts, "metadata": {"a": "z" * 4000}}
+    async with replica() as caller:
+        batch = await caller.post("/api/v1/analysis/batch", json={"jobs": [large] * 100}, headers=key)
+        assert batch.status_code == 200, batch.text
+        codes = {each["problem"]["code"] for each in batch.json()["results"]}
+        assert codes == {"queue-not-found"}, "each was looked at"
+        one = await caller.post("/api/v1/analysis", json=large | {"reference": "r" * 70_000}, headers=key)
+        many = await caller.post("/api/v1/analysis/batch", content=b" " * 4_300_000, headers=key | JSON)
+        for answer, limit in ((one, 65_536), (many, 4_194_304)):
+            assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
+            assert str(limit) in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b" null "])
+async def test_a_body_that_says_nothing_is_nothing(replica: Replica, key, body: bytes) -> None:
+    async with replica() as caller:
+        answer = await caller.post("/api/v1/jobs/none/cancel", content=body, headers=key | JSON)
+        assert answer.status_code != 400
+
+
+async def test_a_body_that_would_be_ignored_is_refused(replica: Replica, key) -> None:
+    """Meant for one queue, and otherwise done to all."""
+    async with replica() as caller:
+        for body in (b'{"queue": "mine"}', b"x", b" " * 100_000):
+            answer = await caller.post("/api/v1/jobs/none/cancel", content=body, headers=key | JSON)
+            assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
+            assert "?queue=NAME" in answer.json()["detail"]

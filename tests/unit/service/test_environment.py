@@ -16,6 +16,7 @@ def test_what_is_not_set_or_empty_has_its_default() -> None:
         assert env.text("A", "x") == "x"
         assert env.number("A", 1.5, 0, 2) == 1.5
         assert env.whole("B", 604_800, 0, 10**6) == 604_800
+        assert env.whole("B", 4_194_304, 0, 10**7) == 4_194_304, "to the last digit"
         assert env.switch("A", True)
         assert env.choice("B", "one", "two") == "one"
         assert env.words("A") == ()

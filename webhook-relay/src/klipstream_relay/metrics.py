@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from klipstream_api import WebhookEvent
 from klipstream_relay.attempts import Result, Verdict
-from klipstream_relay.deliveries import Delivery
+from klipstream_relay.deliveries import Delivery, State
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LATENCIES = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400)
@@ -21,6 +22,10 @@ class Metrics:
                               ["event", "reason"], registry=self.registry)  # fmt: skip
         self._deliveries = Counter("klipstream_relay_deliveries", "Deliveries that ended: delivered or dead.",
                                    ["event", "state"], registry=self.registry)  # fmt: skip
+        # An alert asks whether the dead rise at all, and Prometheus sees no rise in a series that begins at 1.
+        for event in WebhookEvent:
+            for state in (State.DELIVERED, State.DEAD):
+                self._deliveries.labels(event, state)
         self._try_seconds = Histogram("klipstream_relay_try_seconds", "How long a try took.", buckets=_SECONDS,
                                       registry=self.registry)  # fmt: skip
         self._latency = Histogram("klipstream_relay_delivery_seconds", "From the ledger to the receiver.",

@@ -22,8 +22,10 @@ from klipstream_relay.ledger import Ledger
 from klipstream_relay.metrics import Metrics
 from klipstream_relay.sender import Outcome
 from klipstream_relay.settings import Settings
+from klipstream_relay.traces import Traces
 from klipstream_service.pages import metrics, pages, probe
 from klipstream_service.tasks import none_ends
+from klipstream_service.tracing import Tracing
 
 log = logging.getLogger(__name__)
 CURRENT_EVERY_SECONDS = 10.0
@@ -67,6 +69,9 @@ class Runtime:
         self.metrics = metrics
         self.directory = Directory()
         self.sender = sender_of(settings, client, self.directory, self._name_of)
+        traced = settings.tracing
+        self.tracing = Tracing(traced, "klipstream-relay", settings.identity) if traced is not None else None
+        self.traces = Traces(self.tracing) if self.tracing is not None else None
         self.stopping = asyncio.Event()
         self.leading = False
         self._now = steady_clock()
@@ -121,7 +126,9 @@ class Runtime:
                       lambda: float(self.dispatcher.open_circuits))  # fmt: skip
 
     async def _send(self, delivery: Delivery) -> Outcome:
-        return await self.sender.send(delivery)
+        if self.traces is None:
+            return await self.sender.send(delivery)
+        return await self.traces.sending(delivery, self.sender.send)
 
     async def _name_of(self, uid: str) -> str | None:
         job = await self.ledger.read(lambda file: file.job(uid))
@@ -162,6 +169,8 @@ class Runtime:
                 stopping.cancel()
                 leading.cancel()
                 await asyncio.wait({leading})
+                if self.tracing is not None:
+                    self.tracing.close()
             if not leading.cancelled() and (error := leading.exception()) is not None:
                 raise error
 
@@ -224,13 +233,19 @@ class Runtime:
         seen: Callable[[Object], None],
         gone: Callable[[Object], None],
     ) -> Reflector:
+        traces = self.traces if kind == "job" else None
+
         def on_upsert(obj: Object) -> None:
+            if traces is not None:
+                traces.seen(obj)
             seen(obj)
             if self.convex is not None:
                 self.convex.seen(kind, obj)
 
         def on_delete(obj: Object) -> None:
             gone(obj)
+            if traces is not None:
+                traces.gone(obj)
             if self.convex is not None:
                 self.convex.gone(kind, obj)
 

@@ -136,7 +136,7 @@ class Sender:
             await self._resolver.close()
             self._resolver = None
 
-    async def send(self, delivery: Sendable) -> Outcome:
+    async def send(self, delivery: Sendable, traceparent: str | None = None) -> Outcome:
         """One attempt; never raises for what the endpoint, its name servers or its Secret do."""
         began = time.monotonic()
 
@@ -159,7 +159,7 @@ class Sender:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 credentials = await self.credentials(delivery)
-                code, retry_after = await self._post(delivery, target, credentials)
+                code, retry_after = await self._post(delivery, target, credentials, traceparent)
         except CredentialsRefused as refused:
             return outcome(None, _Failure(refused.reason, refused.message, refused.retryable))
         except TimeoutError:
@@ -168,7 +168,9 @@ class Sender:
             return outcome(None, _failure_of(error))
         return outcome(code, judged(code), retry_after)
 
-    async def _post(self, delivery: Sendable, target: Target, credentials: Credentials) -> tuple[int, float | None]:
+    async def _post(
+        self, delivery: Sendable, target: Target, credentials: Credentials, traceparent: str | None
+    ) -> tuple[int, float | None]:
         sent = {
             "Content-Type": "application/json",
             "User-Agent": USER_AGENT,
@@ -178,6 +180,8 @@ class Sender:
         }
         if credentials.bearer_token is not None:
             sent["Authorization"] = f"Bearer {credentials.bearer_token}"
+        if traceparent is not None:
+            sent["traceparent"] = traceparent
         # As it was checked: yarl's own normalising must not make another URL of it.
         url = URL(delivery.url, encoded=True)
         session = self._pool()

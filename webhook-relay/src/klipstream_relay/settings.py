@@ -12,6 +12,7 @@ from klipstream_relay.attempts import RetryPolicy
 from klipstream_relay.breaker import BreakerPolicy
 from klipstream_relay.limits import Limits
 from klipstream_service import BadSetting, Environment
+from klipstream_service.tracing import TracingSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Settings:
     ca_file: Path | None
     sealing_ring: Path | None
     nameservers: tuple[str, ...]
+    tracing: TracingSettings | None
     log_format: str
     log_level: str
 
@@ -87,6 +89,7 @@ class Settings:
             ca_file=env.file("CA_FILE"),
             sealing_ring=env.path("SEALING_RING"),
             nameservers=env.words("NAMESERVERS"),
+            tracing=TracingSettings.from_environment(env),
             log_format=env.log_format(),
             log_level=env.log_level(),
         )

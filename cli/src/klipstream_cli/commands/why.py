@@ -16,11 +16,12 @@ from klipstream_cli.models import job_from, queue_name, queue_outlook, queues_in
 from klipstream_cli.options import JobName, Output, OutputOption, no_names
 from klipstream_cli.outlook_text import as_json, basis_text, finish_text, start_text
 from klipstream_cli.printing import coloured, document, paint, safe, say, table
-from klipstream_cli.reasons import Reason, reasons
+from klipstream_cli.reasons import command_for, reasons
 from klipstream_cli.resources import ANALYSIS_JOBS
 from klipstream_cli.session import Session, current
 from klipstream_cli.times import clock, span
 from klipstream_queueing.outlook import Outlook, QueueOutlook
+from klipstream_queueing.waiting import Reason
 
 SHOWN_AHEAD = 5
 
@@ -36,7 +37,7 @@ def command(name: JobName, output: OutputOption = Output.TABLE) -> None:
     queue = next((queue for queue in queues or [] if queue.metadata.name == wanted), None)
     view = queue_outlook(session, session.namespace, queue, queues or []) if queue is not None else None
     own = view.of(job) if view is not None else None
-    found = reasons(job, queue, own.position if own is not None else None, session.api.now())
+    found = list(reasons(job, queue, own.position if own is not None else None, session.api.now()))
     if queues is None:
         found = [Reason("no-right", "You may not read the queues of this namespace, so place and times are not known: "
                         "ask for the verbs get and list on analysisqueues.analysis.klipstream.io.")]  # fmt: skip
@@ -74,8 +75,8 @@ def _print(
     out(f"{paint(name, 'bold', on)} waits as {priority}{aged}{queue}: {paint(place, 'bold', on)}\n\n")
     for reason in found:
         out(f"  {paint('•', 'yellow', on)} {safe(reason.message)}\n")
-        if reason.command:
-            out(f"      {paint(reason.command, 'cyan', on)}\n")
+        if helps := command_for(reason, job, view.queue if view is not None else None):
+            out(f"      {paint(helps, 'cyan', on)}\n")
     if own is not None and own.start_p50_seconds is not None:
         out(f"\n  Starts    {start_text(own, now)}\n  Finishes  {finish_text(own, now)}\n  {basis_text(own)}\n")
     if view is None or own is None:

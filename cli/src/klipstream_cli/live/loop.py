@@ -41,17 +41,23 @@ class Screen:
 
     def run(self) -> None:
         """Until q, escape, Ctrl-C or the end of the terminal. Raises Problem where the jobs cannot be read at all."""
-        resized = False
+        resized = interrupted = False
 
         def on_resize(_number: int, _frame: object) -> None:
             nonlocal resized
             resized = True
 
-        before = signal.signal(signal.SIGWINCH, on_resize)
+        def on_interrupt(_number: int, _frame: object) -> None:
+            # Not the usual exception: where it comes out of a finalizer Python drops it, and the view would go on.
+            nonlocal interrupted
+            interrupted = True
+
+        before = [(number, signal.signal(number, handler)) for number, handler in
+                  ((signal.SIGWINCH, on_resize), (signal.SIGINT, on_interrupt))]  # fmt: skip
         try:
             with Keys() as keys, Live(self.draw(), console=self._console, screen=True, auto_refresh=False) as live:
                 idle = 0.0
-                while (key := keys.next(KEY_SECONDS)) not in ("q", "escape", "ctrl-c", "closed"):
+                while (key := keys.next(KEY_SECONDS)) not in ("q", "escape", "ctrl-c", "closed") and not interrupted:
                     if self._picture.failed is not None:
                         raise self._picture.failed
                     idle += KEY_SECONDS
@@ -62,10 +68,9 @@ class Screen:
                     if key is not None:
                         self._press(key)
                     live.update(self.draw(), refresh=True)
-        except KeyboardInterrupt:
-            return
         finally:
-            signal.signal(signal.SIGWINCH, before)
+            for number, handler in before:
+                signal.signal(number, handler)
             self._feeds.stop()
 
     def _press(self, key: str) -> None:

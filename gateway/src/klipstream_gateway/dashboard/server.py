@@ -27,8 +27,9 @@ from klipstream_gateway.dashboard.sessions import (
     Sessions,
     TooLong,
 )
-from klipstream_gateway.http import SECURITY_HEADERS, Front, client_address
+from klipstream_gateway.http import Front
 from klipstream_gateway.problems import Problem, Refused
+from klipstream_gateway.responses import SECURITY_HEADERS
 from klipstream_gateway.routes import ANONYMOUS, RateClass
 from klipstream_gateway.sending import deliver
 from klipstream_gateway.service import Service
@@ -122,18 +123,16 @@ class Dashboard:
     async def sign_in(self, request: web.Request) -> web.StreamResponse:
         """Take credentials, once; the browser keeps them in a form that only gateways can read."""
         _same_origin(request)
-        address = self._address(request)
-        await self.front.rates.believes(address)
+        address = self.front.address(request)
         form = await self._fields(request)
         token = form.get("credential", "").strip()
         goal = local(form.get("next"))
         try:
             cookie = self.sessions.make(token)
-            principal = await self.front.access.principal(f"Bearer {token}")
+            principal = await self.front.identify(f"Bearer {token}", address)
         except TooLong as error:
             return await self._sign_in_again(request, f"This token cannot be used here: {error}.", goal)
         if principal is None:
-            await self.front.rates.wrong_credentials(address)
             wrong = "These credentials are not valid: unknown, expired, or not copied whole."
             return await self._sign_in_again(request, wrong, goal)
         if not principal.scopes:
@@ -301,10 +300,7 @@ class Dashboard:
         return request.cookies.get(SECURE_COOKIE if self._is_secure(request) else COOKIE)
 
     def _caller(self, request: web.Request) -> Caller:
-        return Caller(ANONYMOUS, self._address(request), uuid.uuid4().hex)
-
-    def _address(self, request: web.Request) -> str:
-        return client_address(request, self.front.settings.trusted_proxies)
+        return Caller(ANONYMOUS, self.front.address(request), uuid.uuid4().hex)
 
     def _is_secure(self, request: web.Request) -> bool:
         """Whether the browser came by https. A caller who lies about it only makes its own cookie stricter."""
