@@ -1,6 +1,4 @@
-"""Kueue's part played by the test, with Kueue's own definition of a Workload: it suspends Jobs and resumes them.
-
-"""
+"""Kueue's part played by the test, with Kueue's own definition of a Workload: it suspends Jobs and resumes them."""
 
 import json
 import time
