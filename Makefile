@@ -190,7 +190,7 @@ mutants: $(VENV)/mutation ## Mutants of the pure modules that the quick tests ki
 	$(BIN)/python -m klipmutants $(MODULE) --minutes $(or $(MINUTES),45)
 
 .PHONY: bench
-bench: cluster-binaries $(NODE) ## Benchmarks: make bench [SUITE=admission]
+bench: cluster-binaries $(NODE) ## Benchmarks: make bench [SUITE=admission|scale|gateway|webhooks|convex|cli]
 	$(BIN)/python -m klipbench $(or $(SUITE),admission)
 
 .PHONY: clean

@@ -299,6 +299,8 @@ async def the_life_of_an_installation(
     progress_of(began, f"rolled back: {dict(phases(tools))}")
     await call(tools.install, "upgrade", CHART, new)
     progress_of(began, f"upgraded again: {dict(phases(tools))}")
+    await call(a_pause_outlasts_an_upgrade_and_its_rollback, tools, new)
+    progress_of(began, f"paused, upgraded and rolled back: {dict(phases(tools))}")
 
     # 5. What every right is for: apps, dead letters and their replay, priorities, logs, tokens, the purge.
     async with AsyncClient(gateway_url(tools), api_key=key) as rest:
@@ -356,6 +358,18 @@ def gateway_url(tools: Tools) -> str:
     """Where the gateway answers now: its Service is made anew after a rollback that removed it."""
     service = json.loads(tools.kubectl("get", "service", f"{RELEASE}-gateway", "-o", "json"))
     return f"http://{service['spec']['clusterIP']}"
+
+
+def a_pause_outlasts_an_upgrade_and_its_rollback(tools: Tools, new: dict[str, Any]) -> None:
+    """The default queue is left paused by both; it runs again afterwards."""
+    mode = ("get", "aq", "default", "-o", "jsonpath={.spec.mode} {.spec.maxQueueSize}")
+    patch = ("patch", "aq", "default", "--type=merge", "-p")
+    tools.kubectl(*patch, '{"spec":{"mode":"Paused"}}')
+    tools.install("upgrade", CHART, new | {"defaultQueue": {"maxQueueSize": 200}})
+    assert tools.kubectl(*mode) == "Paused 200"
+    tools.helm("rollback", RELEASE, "4", "--wait", "--timeout=10m")
+    assert tools.kubectl(*mode) == "Paused 100"
+    tools.kubectl(*patch, '{"spec":{"mode":"Running"}}')
 
 
 async def every_right_is_used(tools: Tools, rest: AsyncClient, convex: ConvexTestServer, key: str, hook: str) -> None:

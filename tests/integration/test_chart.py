@@ -172,7 +172,9 @@ def test_the_installed_rights_suffice_for_a_job_from_start_to_end(
         config["users"][0]["user"] = {"token": token}
         kubeconfig = tmp_path / "kubeconfig"
         kubeconfig.write_text(yaml.safe_dump(config))
-        operator = Operator(kubeconfig, tmp_path / "operator.log", namespace)
+        # Its rights are on the Lease of its release alone.
+        lease = {"KLIPSTREAM_LEASE_NAME": "r-operator"}
+        operator = Operator(kubeconfig, tmp_path / "operator.log", namespace, **lease)
         kubelet = Process("klipfake.kubelet", control_plane.kubeconfig, tmp_path / "kubelet.log")
         operator.start()
         kubelet.start()

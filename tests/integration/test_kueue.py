@@ -1,7 +1,4 @@
-"""Kueue's part played by the test, with Kueue's own definition of a Workload: it suspends Jobs and resumes them.
-
-The real Kueue is in tests/e2e/test_kueue.py.
-"""
+"""Kueue's part played by the test, with Kueue's own definition of a Workload: it suspends Jobs and resumes them."""
 
 import json
 import time

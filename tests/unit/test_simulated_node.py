@@ -74,7 +74,7 @@ class World:
         JobController(loop, self.server, random.Random(f"jobs {seed}"))
         Collectors(loop, self.server, random.Random(f"garbage {seed}"))
         Nodes(loop, self.server, random.Random(f"nodes {seed}"), lambda *_: scene.script, _no_answer, [scene.room])
-        self.server.listeners.append(self._changed)
+        self.server.listen(self._changed, JOBS, PODS)
         self._acted = scene.act is None
 
     def run(self) -> States:
@@ -95,8 +95,6 @@ class World:
         self.server.create(JOBS, "default", body, "test")
 
     def _changed(self, kind: Kind, change: Change) -> None:
-        if kind not in (JOBS, PODS):
-            return
         note(self.states, kind.kind, change.obj, gone=change.type == "DELETED")
         ready = self.scene.room == 0 or change.obj["status"].get("phase") == "Running"
         if kind is PODS and ready and not self._acted:

@@ -330,7 +330,7 @@ def test_an_older_view_of_what_runs_never_replaces_a_newer_one() -> None:
     assert noted.told() == ([], [], 0)
     assert store.attempt((UID, 1)) == view(kube_job(), pod())
     store.put_workload(kube_job(resource_version=4, suspend=True))
-    assert noted.told() == ([UID], [KEY], 0)
+    assert noted.told() == ([UID], [], 0), "its slot is held as before"
     store.put_workload(pod("Failed", resource_version=5))
     assert noted.told() == ([UID], [KEY], 0)
     assert store.attempt((UID, 1)) == view(
@@ -402,7 +402,7 @@ def test_that_a_job_which_is_over_has_no_pod_is_known_until_it_goes_on() -> None
         queues=(holding(1),), workloads=(kube_job(conditions={"Suspended": ""}, suspend=True, pods_left=0),)
     )
     noted.store.mark_without_pods((UID, 1))
-    assert noted.told() == ([UID], [KEY], 0)
+    assert noted.told() == ([UID], [], 0), "it was over before"
     assert noted.store.attempt((UID, 1)).pods_gone
     noted.store.put_workload(kube_job(conditions={"Failed": ""}, resource_version=4))
     assert noted.store.attempt((UID, 1)).pods_gone

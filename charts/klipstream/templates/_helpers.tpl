@@ -33,6 +33,24 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
+{{- /* Where the default queue is, its claim and the job of `helm test`: in a namespace that the operator looks after, which
+is the release's where that is one of them. */}}
+{{- define "klipstream.home" -}}
+{{- $watched := .Values.operator.namespaces | default (list .Release.Namespace) }}
+{{- ternary .Release.Namespace (first $watched) (has .Release.Namespace $watched) }}
+{{- end }}
+{{- /* A namespace that a value names: of (list root value-name namespace). Fails where the operator does not look after it. */}}
+{{- define "klipstream.watched" -}}
+{{- $root := index . 0 }}{{ $namespace := index . 2 }}
+{{- $watched := $root.Values.operator.namespaces | default (list $namespace) }}
+{{- if not (has $namespace $watched) }}
+{{- fail (printf "%s is %s, which is not in operator.namespaces (%s), so nobody would run its jobs: add it there, or name another" (index . 1) $namespace (join ", " $watched)) }}
+{{- end }}
+{{- $namespace }}
+{{- end }}
+{{- define "klipstream.gatewayNamespace" -}}
+{{- include "klipstream.watched" (list . "gateway.namespace" (.Values.gateway.namespace | default (include "klipstream.home" .))) }}
+{{- end }}
 {{- define "klipstream.sealingSecret" -}}{{ .Values.sealing.secret | default (printf "%s-sealing" .Release.Name) }}{{- end }}
 {{- /* Label matchers of the series of one component of this release, as its PodMonitor scrapes them: of (list root
 component). Figures of queues carry the queue's namespace, so the job alone tells the release. */}}
@@ -125,8 +143,10 @@ component). Figures of queues carry the queue's namespace, so the job alone tell
 {{- /* REPOSITORY:TAG or REPOSITORY@DIGEST: of (list root image). */}}
 {{- define "klipstream.image" -}}
 {{- $root := index . 0 }}{{ $image := index . 1 -}}
-{{- if $image.digest }}{{ $image.repository }}@{{ $image.digest }}
-{{- else }}{{ $image.repository }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ end }}
+{{- $repository := $image.repository }}
+{{- with $root.Values.imageRegistry }}{{ $repository = regexReplaceAll "^localhost/" $repository (printf "%s/" (trimSuffix "/" .)) }}{{ end }}
+{{- if $image.digest }}{{ $repository }}@{{ $image.digest }}
+{{- else }}{{ $repository }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ end }}
 {{- end }}
 {{- /* Where a pod may run and what pulls its image: of (list root values). */}}
 {{- define "klipstream.placement" -}}
@@ -147,12 +167,14 @@ tolerations: {{- toYaml . | nindent 0 }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
-{{- /* Restricted, for a pod and for its containers. */}}
+{{- /* Restricted, for a pod and for its containers; a user that is null is the cluster's to choose. */}}
 {{- define "klipstream.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
+{{- range $field, $id := .Values.podUser }}
+{{- if not (kindIs "invalid" $id) }}
+{{ $field }}: {{ int $id }}
+{{- end }}
+{{- end }}
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- define "klipstream.containerSecurity" -}}
@@ -160,35 +182,35 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
-{{- /* Egress to names and to the API server: of the networks that were named. Policies see addresses after a Service's
-translation, so the API server is named by its endpoints. */}}
-{{- define "klipstream.egressToApiServer" -}}
-{{- $slice := lookup "discovery.k8s.io/v1" "EndpointSlice" "default" "kubernetes" -}}
+{{- /* Names: UDP and TCP on the ports of networkPolicies.dnsPorts. */}}
+{{- define "klipstream.egressToNames" -}}
 - ports:
-  - {protocol: UDP, port: 53}
-  - {protocol: TCP, port: 53}
+  {{- range .Values.networkPolicies.dnsPorts }}
+  - {protocol: UDP, port: {{ . }}}
+  - {protocol: TCP, port: {{ . }}}
+  {{- end }}
+{{- end }}
+{{- /* Egress to names and to the API server: of (list root networks). Without networks its ports are open to anywhere: a
+control plane's addresses change during the life of a release, and what helm finds while it installs would shut everything
+out then. Policies see ports after a Service's translation, so those of its endpoints are among them. */}}
+{{- define "klipstream.egressToApiServer" -}}
+{{- $root := index . 0 }}{{ $networks := index . 1 }}
+{{- $ports := list 443 6443 }}
+{{- range (lookup "discovery.k8s.io/v1" "EndpointSlice" "default" "kubernetes").ports }}
+{{- $ports = append $ports (int .port) }}
+{{- end }}
+{{- include "klipstream.egressToNames" $root }}
 # The API server.
-{{- if . }}
+{{- if $networks }}
 - to:
-  {{- range . }}
+  {{- range $networks }}
   - ipBlock: {cidr: {{ . | quote }}}
   {{- end }}
-{{- else if $slice }}
-- to:
-  {{- range $slice.endpoints }}
-  {{- range .addresses }}
-  - ipBlock: {cidr: {{ printf "%s/%s" . (ternary "128" "32" (contains ":" .)) | quote }}}
-  {{- end }}
-  {{- end }}
-  ports:
-  {{- range $slice.ports }}
-  - {protocol: TCP, port: {{ .port }}}
-  {{- end }}
 {{- else }}
-# Not known where the chart is rendered without a cluster: name it in networkPolicy.apiServer.
 - ports:
-  - {protocol: TCP, port: 443}
-  - {protocol: TCP, port: 6443}
+  {{- range $ports | uniq }}
+  - {protocol: TCP, port: {{ . }}}
+  {{- end }}
 {{- end }}
 {{- end }}
 {{- /* The public Internet, without the networks that are given. */}}
@@ -237,6 +259,29 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 helm.sh/hook: pre-install,pre-upgrade
 helm.sh/hook-weight: {{ . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+{{- /* A policy that lives as long as its hook: of (list root name labels annotations). In a namespace that denies what no
+policy allows, the hook's pod would not reach the API server. */}}
+{{- define "klipstream.hookPolicy" -}}
+{{- $root := index . 0 }}{{ $labels := index . 2 }}
+{{- if $root.Values.operator.networkPolicy.enabled }}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ index . 1 | quote }}
+  labels: {{- include $labels $root | nindent 4 }}
+  annotations: {{- index . 3 | nindent 4 }}
+spec:
+  podSelector:
+    matchLabels:
+      app.kubernetes.io/name: {{ get (include $labels $root | fromYaml) "app.kubernetes.io/name" | quote }}
+      app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
+  policyTypes: [Ingress, Egress]
+  ingress: []
+  egress:
+  {{- include "klipstream.egressToApiServer" (list $root $root.Values.operator.networkPolicy.apiServer) | nindent 2 }}
+---
+{{- end }}
 {{- end }}
 {{- define "klipstream.forTest" -}}
 helm.sh/hook: test

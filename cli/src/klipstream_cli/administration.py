@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from typing import Any
 
 from klipstream_cli.errors import Exit, Problem
 from klipstream_cli.following import changes
+from klipstream_cli.printing import say
 from klipstream_cli.resources import ANALYSIS_QUEUES, GROUP
 from klipstream_cli.session import Session
 from klipstream_cli.times import span
@@ -67,16 +67,16 @@ def acknowledgement(queue: dict[str, Any], request: Request) -> dict[str, Any]:
     return next((dict(each) for each in operations if each.get("name") == request.operation), {})
 
 
-def say(queue: str, answer: dict[str, Any]) -> None:
+def say_answer(queue: str, answer: dict[str, Any]) -> None:
     """The operator's words."""
-    sys.stdout.write(f"{queue}: {answer.get('message') or 'done'}\n")
+    say(f"{queue}: {answer.get('message') or 'done'}\n")
 
 
 def set_mode(session: Session, queues: list[str], mode: str, done: str) -> None:
     """Set the mode of queues."""
     for queue in queues:
         session.api.patch(ANALYSIS_QUEUES, session.namespace, queue, {"spec": {"mode": mode}})
-        sys.stdout.write(f"analysisqueue.analysis.klipstream.io/{queue} {done}\n")
+        say(f"analysisqueue.analysis.klipstream.io/{queue} {done}\n")
 
 
 def the_queue(session: Session, name: str | None) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 import orjson
 
-from klipstream_cli.connection import Https, proxy_for, proxy_headers
+from klipstream_cli.connection import Http, Https, is_stale, proxy_for, proxy_headers, without_password
 from klipstream_cli.credentials import Credentials
 from klipstream_cli.errors import ApiProblem, Exit, Gone, Problem, Unreachable
 from klipstream_cli.kubeconfig import Access
@@ -31,14 +31,21 @@ Json = dict[str, Any]
 class Api:
     """Requests to one API server over one kept connection; not for several threads at once."""
 
-    def __init__(self, access: Access, timeout_seconds: float = 30.0) -> None:
+    def __init__(
+        self, access: Access, timeout_seconds: float = 30.0, credentials: Credentials | None = None
+    ) -> None:  # fmt: skip
         self.access = access
         self.timeout_seconds = timeout_seconds
+        """How long one answer may take; 0: as long as it likes."""
         self.clock_offset_seconds: float | None = None
         """The server's clock minus ours by its last answer, which counts whole seconds; None before one."""
-        self._credentials = Credentials(access)
+        self.credentials = credentials or Credentials(access)
         self._connection: http.client.HTTPConnection | None = None
+        self._socket: socket.socket | None = None
+        """The connection's; of an answer that ends with it, the connection itself knows it no more."""
         self._tls: ssl.SSLContext | None = None
+        self._sent: str | None = None
+        """The Authorization of the last request."""
 
     def now(self) -> datetime:
         """UTC by the server's clock; differences of under two seconds are taken for none."""
@@ -46,21 +53,25 @@ class Api:
         return datetime.now(UTC) + timedelta(seconds=offset if abs(offset) >= 2 else 0.0)
 
     def another(self) -> Api:
-        """A connection of its own, for another thread."""
-        return Api(self.access, self.timeout_seconds)
+        """A connection of its own, for another thread, with the same credentials."""
+        return Api(self.access, self.timeout_seconds, self.credentials)
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+            self._connection = self._socket = None
+
+    def is_stale(self) -> bool:
+        """Whether the server closed the kept connection; not to be asked while an answer is read."""
+        return self._connection is not None and is_stale(self._connection.sock)
 
     def abort(self) -> None:
         """End a read that another thread waits in."""
-        connection = self._connection
-        if connection is not None and connection.sock is not None:
+        sock = self._socket
+        if sock is not None:
             try:
-                connection.sock.shutdown(socket.SHUT_RDWR)
+                sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 return
 
@@ -153,15 +164,21 @@ class Api:
         except _Later as later:
             raise later.problem from None
 
-    def stream(
-        self, path: str, params: Mapping[str, str], about: About,
-        timeout: float | None,
-    ) -> Iterator[bytes]:  # fmt: skip
-        """The body of an answer in chunks as they come, such as a log."""
+    def stream(self, path: str, params: Mapping[str, str], about: About, deadline: float) -> Iterator[bytes]:
+        """The body of an answer in chunks as they come, such as a log.
+
+        Raises Problem; Unreachable at the deadline (by time.monotonic()), in the middle of a silence too.
+        """
+
+        def left() -> float:
+            return max(0.001, deadline - time.monotonic())
+
         try:
-            with self._exchange("GET", path, params, None, "", about, timeout=timeout) as response:
+            with self._exchange("GET", path, params, None, "", about, timeout=left()) as response:
                 while chunk := response.read1(65536):
                     yield chunk
+                    assert self._socket is not None, "the answer is being read from it"
+                    self._socket.settimeout(left())
         except _Later as later:  # whoever follows decides when to try again
             raise later.problem from None
 
@@ -210,13 +227,13 @@ class Api:
         timeout: float | None = 0.0,
     ) -> Iterator[http.client.HTTPResponse]:
         """A successful response with its body unread; `timeout` 0: the usual one, None: none at all."""
-        seconds = self.timeout_seconds if timeout == 0.0 else timeout
+        seconds = (self.timeout_seconds or None) if timeout == 0.0 else timeout
         target = f"{path}?{urlencode(params)}" if params else path
         data = None if body is None else orjson.dumps(body)
         response: http.client.HTTPResponse | None = None
         try:
             response = self._answer(method, target, data, content_type, seconds)
-            if response.status == 401 and self._credentials.refused():
+            if response.status == 401 and self.credentials.refused(self._sent):
                 response.read()
                 self.close()
                 self._tls = None
@@ -249,7 +266,12 @@ class Api:
     def _answer(
         self, method: str, target: str, data: bytes | None, content_type: str, seconds: float | None
     ) -> http.client.HTTPResponse:
-        """Send once; a kept connection that the server closed meanwhile is opened anew for a read."""
+        """Send once; a kept connection that the server closed meanwhile is opened anew.
+
+        One that it closes in this very moment, only for a read: of a write nobody knows whether it was carried out.
+        """
+        if self.is_stale():
+            self.close()
         fresh = self._connection is None
         connection = self._opened(seconds)
         try:
@@ -267,14 +289,17 @@ class Api:
         self, connection: http.client.HTTPConnection, method: str, target: str, data: bytes | None, content_type: str
     ) -> None:
         connection.putrequest(method, urlsplit(self.access.server).path.rstrip("/") + target)
-        headers = {"Accept": "application/json", "User-Agent": "kubectl-analysis"} | self._credentials.headers()
+        own = self.credentials.headers()
+        self._sent = own.get("Authorization")
+        headers = {"Accept": "application/json", "User-Agent": "kubectl-analysis"} | own
         if data is not None:
             headers |= {"Content-Type": content_type, "Content-Length": str(len(data))}
         for name, value in headers.items():
             connection.putheader(name, value)
-        for group in self._credentials.groups():
-            connection.putheader("Impersonate-Group", group)
+        for name, value in self.credentials.repeated_headers():
+            connection.putheader(name, value)
         connection.endheaders(data)
+        self._socket = connection.sock
 
     def _opened(self, seconds: float | None) -> http.client.HTTPConnection:
         if self._connection is None:
@@ -291,15 +316,15 @@ class Api:
             raise Problem(f"kubeconfig: {self.access.server!r} is no http(s) address", Exit.USAGE)
         port = parts.port or (443 if secure else 80)
         if not secure:
-            return http.client.HTTPConnection(host, port, timeout=seconds)
-        self._tls = self._tls or self._credentials.tls()
+            return Http(host, port, timeout=seconds)
+        self._tls = self._tls or self.credentials.tls()
         name = self.access.tls_server_name or host
         proxy = proxy_for(self.access, host)
         if proxy is None:
             return Https(host, port, self._tls, name, seconds)
         via = urlsplit(proxy)
         if via.scheme != "http" or not via.hostname:
-            raise Problem(f"the proxy {proxy!r} cannot be used: only http:// proxies are", Exit.USAGE)
+            raise Problem(f"the proxy {without_password(proxy)!r} cannot be used: only http:// proxies are", Exit.USAGE)
         connection = Https(via.hostname, via.port or 80, self._tls, name, seconds)
         connection.set_tunnel(host, port, proxy_headers(via.username, via.password))
         return connection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
@@ -60,7 +61,7 @@ def _shared(
     context: Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig.")] = None,
     kubeconfig: Annotated[str | None, typer.Option("--kubeconfig", help="Path of the kubeconfig.")] = None,
     request_timeout: Annotated[
-        str, typer.Option("--request-timeout", metavar="SPAN", help="How long one answer may take.")
+        str, typer.Option("--request-timeout", metavar="SPAN", help="How long one answer may take; 0: no limit.")
     ] = "30s",
 ) -> None:
     """The options of every command."""
@@ -71,7 +72,7 @@ def _shared(
         seconds = parse_span(request_timeout)
     except ValueError as error:
         raise Problem(str(error), Exit.USAGE) from error
-    begin(Session(namespace, all_namespaces, context, kubeconfig, max(0.001, seconds)))
+    begin(Session(namespace, all_namespaces, context, kubeconfig, seconds))
 
 
 def _built(name: str, function: Callable[..., Any], about: str | None = None) -> TyperCommand:
@@ -166,13 +167,9 @@ def group(name: str) -> LazyGroup:
 
 def _show_version(value: bool) -> None:
     if value:
-        from importlib.metadata import PackageNotFoundError, version
+        from klipstream_cli.own_version import own_version
 
-        try:
-            found = version("klipstream-queue")
-        except PackageNotFoundError:
-            found = "unknown"
-        print(f"kubectl-analysis {found}")
+        print(f"kubectl-analysis {own_version()}")
         raise typer.Exit
 
 
@@ -184,13 +181,39 @@ def _program(
     """The options of the program itself."""
 
 
+def _shared_last(arguments: list[str]) -> list[str]:
+    """Shared options that stand before the command, as kubectl takes them, put behind it."""
+    names = {
+        name: not getattr(option, "is_flag", False)
+        for option in _built("shared", _shared).params
+        for name in option.opts
+    }
+    left, moved = list(arguments), list[str]()
+    while left and left[0].startswith("-"):
+        name, equals, _ = left[0].partition("=")
+        short = name[:2]
+        joined = bool(equals) or (len(name) > 2 and not name.startswith("--"))  # --context=a, -na
+        if name not in names and not (names.get(short)):
+            break
+        count = 1 if joined or not names.get(name, False) else 2
+        moved += left[:count]
+        del left[:count]
+    words = 2 if left[:1] and left[0] in GROUPS else 1
+    return [*left[:words], *moved, *left[words:]]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; its exit code."""
     from klipstream_cli.failures import reported
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without our characters shows others in their place
     with reported() as outcome:
         program = group("")
-        code = program.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)
+        given = _shared_last(sys.argv[1:] if arguments is None else arguments)
+        code = program.main(args=given, prog_name=PROGRAM, standalone_mode=False)
         outcome.code = code if isinstance(code, int) else 0
-        sys.stdout.flush()  # here, where a pipe that was closed is no news
-    return outcome.code
+    with reported() as end:
+        sys.stdout.flush()  # here, where a pipe that was closed is no news, and a full disk is told
+    return outcome.code or end.code

@@ -10,8 +10,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from klipstream_cli.api import Api
 from klipstream_cli.jobs_view import eta, phase_of, progress_of
 from klipstream_cli.printing import PHASE_COLOURS, safe
+from klipstream_cli.resources import ACTIVE, WAITING
 
 SHOWN_AT_MOST = 20
+_PLACES = dict.fromkeys(ACTIVE, 0) | dict.fromkeys(WAITING, 1)
 STYLES = {"grey": "bright_black"}
 
 
@@ -48,9 +50,20 @@ class Bars:
         fields: dict[str, Any] = {"phase": phase, "stage": stage, "style": _style(phase)}
         done = 100.0 if phase == "Succeeded" else float(progress.get("percentage") or 0)
         if name not in self._tasks:
-            visible = len(self._tasks) < SHOWN_AT_MOST
-            self._tasks[name] = self._progress.add_task(name, total=100.0, visible=visible, **fields)
+            self._tasks[name] = self._progress.add_task(name, total=100.0, visible=False, **fields)
         self._progress.update(self._tasks[name], completed=done, **fields)
+        self._choose()
+
+    def shown(self) -> list[str]:
+        """The jobs that have a bar now."""
+        return [task.description for task in self._progress.tasks if task.visible]
+
+    def _choose(self) -> None:
+        """So many as fit: what is under way first, then what waits, then what ended (which has its line above)."""
+        tasks = sorted(self._progress.tasks, key=lambda task: (_PLACES.get(task.fields["phase"], 2), task.id))
+        for place, task in enumerate(tasks):
+            if task.visible != (place < SHOWN_AT_MOST):
+                self._progress.update(task.id, visible=place < SHOWN_AT_MOST)
 
 
 def _style(phase: str) -> str:

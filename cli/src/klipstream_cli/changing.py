@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from klipstream_cli.errors import Conflict, Exit, NotFound, Problem
-from klipstream_cli.printing import note
+from klipstream_cli.errors import ApiProblem, Conflict, Exit, Forbidden, Problem
+from klipstream_cli.printing import note, say
 from klipstream_cli.resources import ANALYSIS_JOBS
 from klipstream_cli.session import Session
 
@@ -37,22 +38,41 @@ def change(session: Session, namespace: str, name: str, decide: Change) -> Job:
     raise AssertionError("the last round raises or returns")
 
 
-def change_all(session: Session, names: Sequence[str], done: str, decide: Change) -> int:
-    """Change several jobs, saying what became of each; the exit code of the worst."""
-    code = Exit.OK
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What became of several jobs: the exit code of the worst, and which of them were changed."""
+
+    code: int
+    names: list[str]
+
+    def worse(self, code: int) -> int:
+        """The exit code with what came of waiting: the change's own problem first, as it was first."""
+        return self.code or code
+
+
+def change_all(session: Session, names: Sequence[str], done: str, decide: Change) -> Changed:
+    """Change several jobs, saying what became of each; one that is refused does not keep the others from it.
+
+    Raises Problem where the others cannot succeed either, and for the only one.
+    """
+    code, changed = Exit.OK, list[str]()
     for name in names:
         try:
             change(session, session.namespace, name, decide)
-            sys.stdout.write(f"analysisjob.analysis.klipstream.io/{name} {done}\n")
         except NothingToDo as nothing:
             note(f"{name}: {nothing}")
-            code = max(code, Exit.REFUSED)
-        except NotFound as problem:
-            if len(names) == 1:
+            code = Exit.REFUSED
+        except ApiProblem as problem:
+            if len(names) == 1 or isinstance(problem, Forbidden) or problem.status >= 500:
                 raise
-            note(f"error: {problem.message}")
-            code = max(code, Exit.NOT_FOUND) if code is not Exit.REFUSED else code
-    return int(code)
+            note(f"error: {name}: {problem.message}")
+            if problem.code is Exit.REFUSED or code is Exit.OK:
+                code = problem.code
+        else:
+            changed.append(name)
+            say(f"analysisjob.analysis.klipstream.io/{name} {done}\n")
+            sys.stdout.flush()
+    return Changed(int(code), changed)
 
 
 def named(session: Session, names: Sequence[str], selector: str | None, field_selector: str | None,

@@ -8,6 +8,7 @@ from typing import Any
 
 from klipstream_cli.errors import ApiProblem, Forbidden, NotFound
 from klipstream_cli.jobs_view import condition, phase_of
+from klipstream_cli.own_version import own_version
 from klipstream_cli.resources import ANALYSIS_JOBS, ANALYSIS_QUEUES, GROUP, LEASES, PODS, Resource
 from klipstream_cli.session import Session
 from klipstream_cli.times import age, moment, seconds_since, span
@@ -206,7 +207,8 @@ def _held(session: Session, lease: dict[str, Any]) -> Finding:
 
 
 def _versions(session: Session) -> Iterator[Finding]:
-    found = False
+    """Whether the chart's workloads are ready, of one version, and of this command's."""
+    found, versions = False, dict[str, str]()
     for resource in (DEPLOYMENTS, STATEFUL_SETS):
         items, _ = session.api.list(resource, None, label_selector=COMPONENTS)
         for item in items:
@@ -215,12 +217,29 @@ def _versions(session: Session) -> Iterator[Finding]:
             labels = item["metadata"].get("labels") or {}
             images = [c["image"].rpartition("/")[2] for c in item["spec"]["template"]["spec"]["containers"]]
             wanted, ready = int(item["spec"].get("replicas", 1)), int(status.get("readyReplicas") or 0)
+            if labels.get("app.kubernetes.io/version"):
+                versions[name] = str(labels["app.kubernetes.io/version"])
             text = f"{name}: {', '.join(images)}, {ready} of {wanted} ready"
             part = labels.get("app.kubernetes.io/name")
             where = f"kubectl describe pods -n {item['metadata']['namespace']} -l app.kubernetes.io/name={part}"
             yield Finding("Components", "ok" if ready >= wanted else "warning", text, "" if ready >= wanted else where)
+    if versions:
+        yield compared(versions, own_version())
     if not found:
         yield Finding("Components", "skipped", "no workloads of the chart; the operator may run elsewhere")
+
+
+def compared(versions: dict[str, str], own: str) -> Finding:
+    """What the versions of the workloads, by name, and of this command are to each other (pure)."""
+    told = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+    if len(set(versions.values())) > 1:
+        return Finding("Versions", "warning", f"the workloads are of different versions: {told}",
+                       "Is an upgrade under way? helm upgrade brings them together.")  # fmt: skip
+    theirs = next(iter(versions.values()))
+    if theirs.split(".")[:2] != own.split(".")[:2]:
+        return Finding("Versions", "warning", f"this command is {own}, and the cluster has {theirs}",
+                       f"Install kubectl-analysis {theirs}.")  # fmt: skip
+    return Finding("Versions", "ok", f"the cluster's {theirs} and this command's {own} belong together")
 
 
 def _queues(session: Session) -> Iterator[Finding]:

@@ -4,9 +4,35 @@ from __future__ import annotations
 
 import http.client
 import os
+import select
+import socket
 import ssl
 
 from klipstream_cli.kubeconfig import Access
+
+KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""Seconds of silence before the other end is probed, between probes, and how many go unanswered."""
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Have the kernel notice a server or a gateway on the way that went away while nothing was said."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE.items():
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def is_stale(sock: socket.socket | None) -> bool:
+    """Whether a connection on which no answer is awaited has something to read: its end, or what nobody asked for."""
+    return sock is not None and bool(select.select([sock], [], [], 0)[0])
+
+
+class Http(http.client.HTTPConnection):
+    """Without TLS, as through `kubectl proxy`."""
+
+    def connect(self) -> None:
+        super().connect()
+        keep_alive(self.sock)
 
 
 class Https(http.client.HTTPSConnection):
@@ -18,6 +44,7 @@ class Https(http.client.HTTPSConnection):
 
     def connect(self) -> None:
         http.client.HTTPConnection.connect(self)
+        keep_alive(self.sock)
         self.sock = self._tls_context.wrap_socket(self.sock, server_hostname=self._tls_name)
 
 
@@ -29,7 +56,15 @@ def proxy_for(access: Access, host: str) -> str | None:
     if not proxy or host in ("localhost", "::1") or host.startswith("127."):
         return None
     excluded = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
-    return None if any(_excludes(entry.strip(), host) for entry in excluded.split(",")) else proxy
+    if any(_excludes(entry.strip(), host) for entry in excluded.split(",")):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else url.rpartition("@")[2]
 
 
 def _excludes(entry: str, host: str) -> bool:

@@ -8,9 +8,11 @@ import os
 import ssl
 import subprocess
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from klipstream_cli.errors import Exit, Problem
 from klipstream_cli.kubeconfig import Access, Pem
@@ -19,12 +21,22 @@ EXEC_SECONDS = 120.0
 """Plugins may open a browser and wait for a person."""
 
 
+_IN_NAMES = "!#$&'*+-.^_`|~"
+"""What a header's name may hold besides letters and digits (RFC 9110, 5.6.2), but for the sign of an escape."""
+
+
 class Credentials:
-    """Headers and TLS context for one access; an exec plugin runs at the first use, and once more when refused."""
+    """Headers and TLS context for one access, for several threads.
+
+    An exec plugin runs at the first use, and once more when what it gave is refused, for all connections together.
+    """
 
     def __init__(self, access: Access) -> None:
+        self.may_ask = True
+        """Whether a plugin may use the terminal; not while a screen is drawn there, or a line completed."""
         self._access = access
         self._plugin: Mapping[str, Any] | None = None
+        self._lock = threading.RLock()
 
     def headers(self) -> dict[str, str]:
         """Authorization and impersonation. Raises Problem where a plugin or a token file cannot be used."""
@@ -48,14 +60,25 @@ class Credentials:
             found["Impersonate-Uid"] = str(access.impersonate["as-uid"])
         return found
 
-    def groups(self) -> list[str]:
-        """Impersonated groups; the header is sent once for each."""
-        return [str(group) for group in self._access.impersonate.get("as-groups") or []]
+    def repeated_headers(self) -> list[tuple[str, str]]:
+        """Impersonated groups and what else is said of the user; a header for each.
 
-    def refused(self) -> bool:
-        """The server answered 401; whether asking the plugin again may help."""
-        had, self._plugin = self._plugin is not None, None
-        return had
+        https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation
+        """
+        found = [("Impersonate-Group", str(group)) for group in self._access.impersonate.get("as-groups") or []]
+        for key, values in (self._access.impersonate.get("as-user-extra") or {}).items():
+            found += [(f"Impersonate-Extra-{quote(str(key), safe=_IN_NAMES)}", str(value)) for value in values or []]
+        return found
+
+    def refused(self, sent: str | None) -> bool:
+        """The server answered 401 to this Authorization; whether sending another may help."""
+        with self._lock:
+            if self._plugin is None:
+                return False
+            token = self._plugin.get("token")
+            if token is None or sent == f"Bearer {token}":
+                self._plugin = None  # else another connection has asked the plugin since
+            return True
 
     def tls(self) -> ssl.SSLContext:
         """The TLS context with the cluster's authority and the client certificate."""
@@ -87,11 +110,15 @@ class Credentials:
 
         https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins
         """
-        if self._plugin is not None:
+        with self._lock:  # whoever comes second takes what the first one was given
+            if self._plugin is None:
+                self._plugin = self._asked()
             return self._plugin
+
+    def _asked(self) -> Mapping[str, Any]:
         plugin = self._access.exec_plugin or {}
         command = [str(plugin.get("command") or ""), *map(str, plugin.get("args") or [])]
-        interactive = plugin.get("interactiveMode") != "Never" and os.isatty(0)
+        interactive = self.may_ask and plugin.get("interactiveMode") != "Never" and os.isatty(0)
         spec: dict[str, Any] = {"interactive": interactive}
         if plugin.get("provideClusterInfo"):
             spec["cluster"] = self._cluster()
@@ -102,6 +129,7 @@ class Credentials:
             done = subprocess.run(
                 command, env=os.environ | extra | {"KUBERNETES_EXEC_INFO": json.dumps(info)},
                 stdin=None if interactive else subprocess.DEVNULL, stdout=subprocess.PIPE, check=False,
+                stderr=None if self.may_ask else subprocess.DEVNULL,
                 timeout=EXEC_SECONDS,
             )  # fmt: skip
         except FileNotFoundError as error:
@@ -116,7 +144,6 @@ class Credentials:
             status = None
         if not isinstance(status, dict):
             raise _bad(f"the exec plugin {command[0]!r} ended with code {done.returncode} and gave no credential")
-        self._plugin = status
         return status
 
     def _cluster(self) -> dict[str, Any]:

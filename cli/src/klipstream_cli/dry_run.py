@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from klipstream_api import QueueMode
-from klipstream_cli.models import job_of, queue_name, queue_outlook, queues_in
+from klipstream_cli.models import job_from, queue_name, queue_outlook, queues_in
 from klipstream_cli.outlook_text import basis_text, finish_text, start_text
-from klipstream_cli.printing import note
+from klipstream_cli.printing import note, say
 from klipstream_cli.session import Session
 
 
 def print_outlook(session: Session, created: dict[str, Any], count: int) -> None:
     """Queue, place, start and end of the first of `count` jobs that were tried."""
-    job = job_of(created)
+    job = job_from(created)
     queues = queues_in(session, session.namespace)
     if queues is None:
         note("When it would start is not known: you may not list analysisqueues.analysis.klipstream.io here.")
         return
     wanted = queue_name(job, queues)
     queue = next((queue for queue in queues if queue.metadata.name == wanted), None)
-    out = sys.stdout.write
+    out = say
     if queue is None:
         out(f"It would wait: there is no queue {wanted}.\n" if wanted else "It would wait: no queue takes it.\n")
         return

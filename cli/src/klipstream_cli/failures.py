@@ -43,8 +43,18 @@ def reported() -> Iterator[Outcome]:
         outcome.code = int(Exit.INTERRUPTED)
     except BrokenPipeError:
         # `| head` has seen enough; the interpreter would complain again when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         outcome.code = int(Exit.OK)
+    except OSError as error:  # a file that cannot be written, or a full disk behind a redirection
+        where = f"{error.filename}: " if error.filename else ""
+        _say(f"{where}{error.strerror or error}", "")
+        _close_output()
+        outcome.code = int(Exit.FAILED)
+
+
+def _close_output() -> None:
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: str, hint: str) -> None:

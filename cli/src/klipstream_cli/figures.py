@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -62,17 +63,17 @@ class Report:
     stages: dict[str, StageFigures]
     """By stage, as workers measured them."""
     queues: dict[str, dict[str, int]]
-    """Final phases by queue."""
+    """Final phases by queue, by NAMESPACE/QUEUE where there are several namespaces."""
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """Quantiles by rank; None for nothing."""
+    """Quantiles by nearest rank: the least value that so large a share is not above; None for nothing."""
     if not values:
         return None
     ordered = sorted(values)
 
     def at(share: float) -> float:
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
     return Spread(len(ordered), at(0.5), at(0.9), ordered[-1])
 
@@ -88,9 +89,11 @@ def report(jobs: Iterable[Job], since: datetime, until: datetime) -> Report:
     turnarounds, failures, attempts, retried = [], Counter[str](), 0, 0
     queues: dict[str, Counter[str]] = defaultdict(Counter)
     stages: dict[str, dict[str, list[float]]] = {}
+    several = len({job["metadata"].get("namespace") for job in done}) > 1
     for job in done:
         status = job.get("status", {})
-        queues[queue_of(job) or NONE][phase_of(job)] += 1
+        queue = queue_of(job) or NONE
+        queues[f"{job['metadata'].get('namespace')}/{queue}" if several else queue][phase_of(job)] += 1
         retried += int(status.get("retries") or 0)
         attempts += int(status.get("attempt") or 0)
         entries = status.get("attempts") or []

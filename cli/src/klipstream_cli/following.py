@@ -8,13 +8,11 @@ from typing import Any
 
 from klipstream_cli.api import Api
 from klipstream_cli.errors import ApiProblem, Gone, Unreachable
+from klipstream_cli.patience import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, PATIENCE_SECONDS, is_away
 from klipstream_cli.printing import note
 from klipstream_cli.resources import Resource
 
 Object = dict[str, Any]
-PATIENCE_SECONDS = 60.0
-"""How long an API server may be away before a command that follows it gives up."""
-LONGEST_PAUSE_SECONDS = 5.0
 SHORTEST_WATCH_SECONDS = 0.9
 """A watch is asked to last a second at least; one that ends earlier, without a word, is no answer."""
 
@@ -40,7 +38,7 @@ def changes(
     if len(wanted) == 1:
         field_selector = ",".join(filter(None, (field_selector, f"metadata.name={next(iter(wanted))}")))
     known: dict[tuple[str, str], Object] = {}
-    version, away_since, pause = "", None, 0.2
+    version, away_since, pause = "", None, FIRST_PAUSE_SECONDS
     answered = said = False
     while deadline is None or time.monotonic() < deadline:
         try:
@@ -48,7 +46,7 @@ def changes(
                 items, version = api.list(
                     resource, namespace, label_selector=label_selector, field_selector=field_selector
                 )
-                answered, away_since, pause = True, None, 0.2
+                answered, away_since = True, None
                 yield from _compared(known, items, wanted)
             left = 300.0 if deadline is None else min(300.0, deadline - time.monotonic())
             began, said_nothing = time.monotonic(), True
@@ -56,7 +54,7 @@ def changes(
                 resource, namespace, version, label_selector=label_selector, field_selector=field_selector,
                 seconds=max(1, round(left)),
             ):  # fmt: skip
-                away_since, pause, said, said_nothing = None, 0.2, False, False
+                away_since, pause, said, said_nothing = None, FIRST_PAUSE_SECONDS, False, False
                 version = str(item["metadata"]["resourceVersion"])
                 if kind == "BOOKMARK" or (wanted and item["metadata"]["name"] not in wanted):
                     continue
@@ -64,10 +62,13 @@ def changes(
                 yield kind, item
             if said_nothing and time.monotonic() - began < SHORTEST_WATCH_SECONDS:
                 raise Unreachable("it ends every watch at once")
-        except Gone:
+            pause = FIRST_PAUSE_SECONDS
+        except Gone:  # a list is due; one after the other would be no answer to a server that keeps no history
             version = ""
+            time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
+            pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
         except (Unreachable, ApiProblem) as problem:
-            lasting = isinstance(problem, ApiProblem) and problem.status < 500
+            lasting = not is_away(problem)
             now = time.monotonic()
             if away_since is None:
                 away_since = now

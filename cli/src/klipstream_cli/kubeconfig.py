@@ -55,20 +55,29 @@ def load_access(
 
     Raises Problem (code USAGE) that says what is wrong with which file.
     """
-    if kubeconfig is not None:
-        if not Path(kubeconfig).expanduser().is_file():
-            raise _bad(f"there is no file {kubeconfig}")
-        files = [Path(kubeconfig).expanduser()]
-    elif environment.get("KUBECONFIG"):
-        files = [Path(part) for part in environment["KUBECONFIG"].split(os.pathsep) if part]
-    else:
-        files = [Path(environment.get("HOME", "~")).expanduser() / ".kube" / "config"]
+    files = _files(kubeconfig, environment)
     found = [file for file in files if file.is_file()]
     if not found:
         if context is None and (SERVICE_ACCOUNT / "token").is_file():
             return _in_cluster(environment)
         raise _bad(f"there is no kubeconfig ({', '.join(map(str, files))})", "Give one by --kubeconfig or $KUBECONFIG.")
     return resolve([(file, _read(file)) for file in found], context)
+
+
+def context_names(kubeconfig: str | None = None, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The contexts that there are. Raises Problem."""
+    configs = [_read(file) for file in _files(kubeconfig, environment) if file.is_file()]
+    return sorted({str(each["name"]) for config in configs for each in config.get("contexts") or [] if "name" in each})
+
+
+def _files(kubeconfig: str | None, environment: Mapping[str, str]) -> list[Path]:
+    if kubeconfig is not None:
+        if not Path(kubeconfig).expanduser().is_file():
+            raise _bad(f"there is no file {kubeconfig}")
+        return [Path(kubeconfig).expanduser()]
+    if environment.get("KUBECONFIG"):
+        return [Path(part) for part in environment["KUBECONFIG"].split(os.pathsep) if part]
+    return [Path(environment.get("HOME", "~")).expanduser() / ".kube" / "config"]
 
 
 def resolve(files: list[tuple[Path, Mapping[str, Any]]], context: str | None = None) -> Access:
@@ -106,9 +115,15 @@ def resolve(files: list[tuple[Path, Mapping[str, Any]]], context: str | None = N
         token_file=user_home / token_file if token_file else None,
         username=user.get("username"),
         password=str(user.get("password") or ""),
-        exec_plugin=user.get("exec"),
+        exec_plugin=_plugin(user.get("exec"), user_home),
         impersonate={key: user[key] for key in ("as", "as-uid", "as-groups", "as-user-extra") if user.get(key)},
     )
+
+
+def _plugin(settings: Mapping[str, Any] | None, home: Path) -> Mapping[str, Any] | None:
+    """A command with a folder in it starts from its kubeconfig, as in client-go; any other is on the PATH."""
+    command = str((settings or {}).get("command") or "")
+    return {**(settings or {}), "command": str(home / command)} if os.sep in command else settings
 
 
 def _named(
@@ -143,6 +158,8 @@ def _read(file: Path) -> Mapping[str, Any]:
         config = load(text)
     except BadYaml as error:
         raise _bad(f"{file}: {error}") from error
+    if config is None:  # an empty file, as `kubectl config` leaves one
+        return {}
     if not isinstance(config, dict):
         raise _bad(f"{file} is no kubeconfig")
     return config

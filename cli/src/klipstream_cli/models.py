@@ -18,7 +18,7 @@ from klipstream_queueing.routing import route
 UNFINISHED = ",".join(f"status.phase!={phase}" for phase in FINISHED)
 
 
-def job_of(obj: dict[str, Any]) -> AnalysisJob:
+def job_from(obj: dict[str, Any]) -> AnalysisJob:
     """Raises Problem for an object that this version cannot read."""
     try:
         return AnalysisJob.from_wire(obj)
@@ -27,7 +27,7 @@ def job_of(obj: dict[str, Any]) -> AnalysisJob:
                       Exit.FAILED, "Update kubectl-analysis.") from error  # fmt: skip
 
 
-def queue_of(obj: dict[str, Any]) -> AnalysisQueue:
+def queue_from(obj: dict[str, Any]) -> AnalysisQueue:
     """Raises Problem for an object that this version cannot read."""
     try:
         return AnalysisQueue.from_wire(obj)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from klipstream_cli.errors import Exit, Problem
 from klipstream_cli.times import parse_span
 
 
@@ -34,13 +35,20 @@ class Level(StrEnum):
     LOW = "LOW"
 
 
-def _span(value: Any) -> float:
+def span_value(value: Any) -> float:
+    """Seconds of an option. Raises BadParameter."""
     if isinstance(value, int | float):
         return float(value)
     try:
         return parse_span(str(value))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def no_names(output: Output, command: str) -> None:
+    """Problem for -o name where the answer is no list of objects."""
+    if output is Output.NAME:
+        raise Problem(f"{command} answers with -o table, wide, json or yaml", Exit.USAGE)
 
 
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="table, wide, json, yaml or name.")]
@@ -58,10 +66,7 @@ PriorityOption = Annotated[
 ]
 QueueOption = Annotated[str | None, typer.Option("-q", "--queue", help="Name of the queue.")]
 WaitOption = Annotated[
-    float, typer.Option("--timeout", parser=_span, metavar="SPAN", help="How long to wait: 30s, 10m, 2h.")
+    float, typer.Option("--timeout", parser=span_value, metavar="SPAN", help="How long to wait: 30s, 10m, 2h.")
 ]
 YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
-Span = Annotated[float, typer.Option(parser=_span)]
-JobNames = Annotated[list[str], typer.Argument(metavar="NAME...", help="AnalysisJobs.")]
 JobName = Annotated[str, typer.Argument(metavar="NAME", help="AnalysisJob.")]
-span_value = _span

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO
@@ -10,6 +11,7 @@ from typing import Any, TextIO
 Styler = Callable[[str, str], str]
 _CODES = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36", "grey": "90",
           "bold": "1", "bold red": "1;31"}  # fmt: skip
+_OURS = re.compile("(\x1b\\[(?:0|" + "|".join(_CODES.values()) + ")m)")
 PHASE_COLOURS = {
     "Queued": "cyan", "Starting": "blue", "Running": "blue", "BackingOff": "yellow", "Succeeded": "green",
     "Failed": "red", "Cancelled": "grey", "Rejected": "magenta",
@@ -30,7 +32,13 @@ def coloured(stream: TextIO | None = None) -> bool:
 def paint(text: str, colour: str | None, on: bool) -> str:
     """The text in a colour where colours are on."""
     code = _CODES.get(colour or "")
-    return f"\x1b[{code}m{text}\x1b[0m" if on and code else text
+    return f"\x1b[{code}m{safe(text)}\x1b[0m" if on and code else text
+
+
+def bar(percentage: float, width: int = 30) -> str:
+    """A bar of characters that every terminal has."""
+    filled = min(width, max(0, round(percentage / 100 * width)))
+    return "█" * filled + "░" * (width - filled)
 
 
 def safe(text: str) -> str:
@@ -77,10 +85,16 @@ def table(
 def document(value: Any, output: str, stream: TextIO | None = None) -> None:
     """A value as JSON or YAML."""
     out = stream or sys.stdout
+    whole = (out.encoding or "utf-8").lower().replace("-", "") == "utf8"
     if output == "yaml":
         from klipstream_cli.yaml_text import dump
 
-        out.write(dump(value))
+        out.write(dump(value, ascii_only=not whole))
+        return
+    if not whole:  # nothing may be lost for want of a character
+        import json
+
+        out.write(json.dumps(value, indent=2) + "\n")
         return
     import orjson
 
@@ -98,6 +112,21 @@ def objects(items: list[dict[str, Any]], output: str, singular: str, *, one: boo
         document({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items}, output)
 
 
+def say(text: str) -> None:
+    """To standard output, at once where a person looks, with nothing in it that steers the terminal but our colours.
+
+    Everything goes through here but what is for programs, tables (which see to it themselves) and workers' logs.
+    """
+    sys.stdout.write(_only_our_colours(text))
+    if sys.stdout.isatty():
+        sys.stdout.flush()
+
+
 def note(text: str) -> None:
     """A line beside the answer, to stderr, so that pipes get the answer alone."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{_only_our_colours(text)}\n")
+
+
+def _only_our_colours(text: str) -> str:
+    return "".join(part if number % 2 else "\n".join(map(safe, part.split("\n")))
+                   for number, part in enumerate(_OURS.split(text)))  # fmt: skip

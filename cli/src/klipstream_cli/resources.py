@@ -6,7 +6,10 @@ Not from klipstream_api, whose import costs more than listing a thousand jobs; a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
+
+from klipstream_cli.errors import Exit, Problem
 
 GROUP = "analysis.klipstream.io"
 API_VERSION = f"{GROUP}/v1alpha1"
@@ -34,9 +37,9 @@ class Resource:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
-        """The collection (of all namespaces where None), or one object. ValueError for an empty name."""
+        """The collection (of all namespaces where None), or one object. Raises Problem for an empty name."""
         if name == "" or namespace == "":
-            raise ValueError(f"{self.plural}: an empty name")
+            raise Problem(f"the name of the {self.singular if name == '' else 'namespace'} is empty", Exit.USAGE)
         parts = [self.prefix]
         if namespace is not None:
             parts += ["namespaces", quote(namespace, safe="")]
@@ -49,3 +52,9 @@ ANALYSIS_JOBS = Resource(f"/apis/{API_VERSION}", GROUP, "analysisjobs", "analysi
 ANALYSIS_QUEUES = Resource(f"/apis/{API_VERSION}", GROUP, "analysisqueues", "analysisqueue")
 PODS = Resource("/api/v1", "", "pods", "pod")
 LEASES = Resource("/apis/coordination.k8s.io/v1", "coordination.k8s.io", "leases", "lease")
+NAMESPACES = Resource("/api/v1", "", "namespaces", "namespace")
+
+
+def with_kind(obj: dict[str, Any], kind: str) -> dict[str, Any]:
+    """An item of a list as it is alone: lists leave kind and version out."""
+    return {"apiVersion": API_VERSION, "kind": kind} | obj

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import secrets
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from klipstream_cli.errors import Exit, Problem
-from klipstream_cli.resources import API_VERSION
+from klipstream_cli.resources import with_kind
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
@@ -60,10 +63,37 @@ def stem_of(url: str) -> str:
     return name or "video"
 
 
-def manifest(url: str, name: str | None, labels: dict[str, str], spec: dict[str, Any]) -> dict[str, Any]:
-    """The AnalysisJob; without a name the API server completes one that begins like the URL's last part."""
-    metadata: dict[str, Any] = {"name": name} if name is not None else {"generateName": f"{stem_of(url)}-"}
+def new_batch() -> str:
+    """A word that no other submission was given."""
+    return secrets.token_hex(4)
+
+
+def names_of(urls: Sequence[str], batch: str) -> list[str]:
+    """A name for each URL's job: the same ones whenever the same URLs are submitted as the same batch.
+
+    Chosen here and not by the API server, so that a submission whose answer was lost can be sent again, and a batch
+    that broke off can be begun anew, without a job too many. A URL that is there twice has two jobs.
+    """
+    count, found = Counter[str](), []
+    for url in urls:
+        count[url] += 1
+        digest = hashlib.sha256(f"{batch}\n{count[url]}\n{url}".encode()).hexdigest()
+        found.append(f"{stem_of(url)}-{digest[:10]}")
+    return found
+
+
+def secret_key_of(text: str) -> dict[str, str]:
+    """`spec.videoUrlFrom` of SECRET/KEY. Raises Problem."""
+    secret, slash, key = text.partition("/")
+    if not (slash and NAME.fullmatch(secret) and re.fullmatch(r"[-._a-zA-Z0-9]+", key)):
+        raise Problem(f"--url-from {text!r}: write SECRET/KEY", Exit.USAGE)
+    return {"name": secret, "key": key}
+
+
+def manifest(name: str, labels: dict[str, str], spec: dict[str, Any]) -> dict[str, Any]:
+    """The AnalysisJob; of the spec what is not None and not empty."""
+    metadata: dict[str, Any] = {"name": name}
     if labels:
         metadata["labels"] = labels
     given = {key: value for key, value in spec.items() if value not in (None, {}, [])}
-    return {"apiVersion": API_VERSION, "kind": "AnalysisJob", "metadata": metadata, "spec": {"videoUrl": url} | given}
+    return with_kind({"metadata": metadata, "spec": given}, "AnalysisJob")

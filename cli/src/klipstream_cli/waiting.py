@@ -10,7 +10,7 @@ from typing import Any
 from klipstream_cli.errors import Exit
 from klipstream_cli.following import changes
 from klipstream_cli.jobs_view import condition, eta, phase_of, progress_of, ran
-from klipstream_cli.printing import PHASE_COLOURS, coloured, note, paint, safe
+from klipstream_cli.printing import PHASE_COLOURS, coloured, note, paint, safe, say
 from klipstream_cli.resources import ANALYSIS_JOBS, FINISHED
 from klipstream_cli.session import Session
 from klipstream_cli.times import span
@@ -29,13 +29,22 @@ def has_ended(job: Job) -> bool:
 def wait_finished(session: Session, names: Sequence[str], seconds: float, seen: Seen = lambda _job: None) -> int:
     """Wait until all have ended, saying a line for each that does; the exit code.
 
-    1 where one did not succeed, 3 where one was deleted, 7 when the time is up. Where names are given twice, once.
+    1 where one did not succeed, 3 where one was deleted or is not there, 7 when the time is up. Where names are given
+    twice, once.
     """
     open_names, code = dict.fromkeys(names), Exit.OK
+    listed = set[str]()
     for kind, job in changes(session.api, ANALYSIS_JOBS, session.namespace, names, seconds=seconds):
         if kind == "LISTED":
+            for name in [name for name in open_names if name not in listed]:
+                note(f"There is no job {name} any more.")
+                code = Exit.NOT_FOUND
+                del open_names[name]
+            if not open_names:
+                return int(code)
             continue
         name = job["metadata"]["name"]
+        listed.add(name)
         if name not in open_names:
             continue
         seen(job)
@@ -57,7 +66,7 @@ def wait_finished(session: Session, names: Sequence[str], seconds: float, seen: 
 
 def watch_finished(session: Session, names: Sequence[str], seconds: float) -> int:
     """As `wait_finished`, showing each change: bars in a terminal, lines in a pipe."""
-    if coloured(sys.stdout) or (sys.stdout.isatty()):
+    if sys.stdout.isatty():
         from klipstream_cli.bars import Bars
 
         with Bars(session.api) as bars:
@@ -69,7 +78,7 @@ def watch_finished(session: Session, names: Sequence[str], seconds: float) -> in
         name = job["metadata"]["name"]
         if last.get(name) != line[:4]:
             last[name] = line[:4]
-            sys.stdout.write(" ".join(filter(None, line)) + "\n")
+            say(" ".join(filter(None, line)) + "\n")
             sys.stdout.flush()
 
     return wait_finished(session, names, seconds, show)
@@ -100,5 +109,5 @@ def _say_end(job: Job, now: datetime) -> None:
         text += f": {safe(str(status['resultUrl']))}" if status.get("resultUrl") else ""
     elif said.get("message"):
         text += f": {safe(str(said['message']))}"
-    sys.stdout.write(text + "\n")
+    say(text + "\n")
     sys.stdout.flush()

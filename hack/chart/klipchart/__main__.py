@@ -6,7 +6,7 @@ from pathlib import Path
 from klipchart.dashboard import dashboard
 from klipchart.explained import page
 from klipchart.readme import readme
-from klipchart.rights import render, rights_of, table
+from klipchart.rights import NAMESPACE, render, rights_of, table
 from klipchart.unused_rights import UNUSED
 from klipcluster.tools import tools_folder
 
@@ -16,7 +16,7 @@ CHART = Path("charts/klipstream")
 def generated(root: Path) -> dict[Path, str]:
     """Every generated file of the repository at `root`, and what it should hold."""
     helm, chart = tools_folder() / "helm", root / CHART
-    rights = rights_of(render(helm, chart), render(helm, chart, "operator.namespaces={media}"))
+    rights = rights_of(render(helm, chart), render(helm, chart, f"operator.namespaces={{{NAMESPACE}}}"))
     return {
         CHART / "README.md": readme((chart / "values.yaml").read_text()),
         CHART / "dashboard.json": dashboard(),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Q = 'namespace=~"$namespace",queue=~"$queue"'
+# What each process of ours shows, and nobody else's.
+OURS = "klipstream_operator_leading or klipstream_relay_leading or klipstream_gateway_cached_jobs"
 ROW_WIDTH, PANEL_HEIGHT = 24, 7
 
 
@@ -65,7 +67,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         Panel("Looks that failed", (("increase(klipstream_operator_reconcile_errors_total[10m])", "{{pod}}"),)),
         Panel("Mended by the sweep", ((
             "sum by (resource) (increase(klipstream_operator_sweep_repairs_total[1h]))", "{{resource}}"),)),
-        Panel("Memory", (('process_resident_memory_bytes{pod=~".*-(operator|relay|gateway)-.*"}', "{{pod}}"),), "bytes"),
+        Panel("Memory", ((f"process_resident_memory_bytes and on (namespace, pod) ({OURS})", "{{pod}}"),), "bytes"),
     )),
     ("Webhooks and Convex", (
         Panel("Deliveries", ((

@@ -9,6 +9,7 @@ EXPLAINED = {
     "CKV_K8S_21": ("Default namespace", "helm gives the namespace when it installs; rendered text leaves it out, and checkov reads that as `default`."),
     "CKV_K8S_35": ("Secrets as variables", "Only where `operator.envFrom` names a Secret with the bucket's credentials: their libraries read variables."),
     "CKV_K8S_38": ("Mounted ServiceAccount tokens", "Each of these processes calls the API server; that is what they are for. ServiceAccounts mount none by default, and worker pods have none."),
+    "CKV_K8S_40": ("High user ids", "Only where `podUser` leaves users to the cluster, as OpenShift wants it (it gives high ones); 65532 otherwise."),
     "CKV_K8S_43": ("Image digests", "The digest is known when the image is pushed: `image.digest`. The defaults name images that the user builds."),
 }  # fmt: skip
 HEAD = """\

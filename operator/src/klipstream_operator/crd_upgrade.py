@@ -1,9 +1,9 @@
 """Brings the CustomResourceDefinitions up to date: `python -m klipstream_operator.crd_upgrade`.
 
 helm makes what is in a chart's crds/ once and leaves it alone afterwards, so the chart runs this before an upgrade, and
-before an installation, since an earlier one may have left its definitions. A definition with fields that ours lacks comes
-from a newer release: it is left as it is, since the API server would drop those fields of every object that is written.
-So definitions go forward only, and a rollback of the operator keeps them.
+before an installation, since an earlier one may have left its definitions. A definition with fields that ours lacks
+comes from a newer release: it is left as it is, since the API server would drop those fields of every object that is
+written. So definitions go forward only, and a rollback of the operator keeps them.
 """
 
 import asyncio

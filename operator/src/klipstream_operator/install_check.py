@@ -8,7 +8,6 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -37,24 +36,18 @@ class CheckFailed(Exception):
     """The installation does not do what it is for; the message says where to look."""
 
 
-def queue_manifest(name: str, image: str, pull_policy: str, pull_secrets: Sequence[str]) -> dict[str, Any]:
-    """A queue of one slot whose worker takes a second and needs next to nothing."""
+def queue_manifest(name: str, image: str, pull_policy: str, pod: dict[str, Any]) -> dict[str, Any]:
+    """A queue of one slot whose worker takes a second and needs next to nothing; `pod`: where it runs, and as whom."""
     container = {
         "name": "worker", "image": image, "imagePullPolicy": pull_policy, "command": ["python3", "-c", WORKER],
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": _RESTRICTED,
     }  # fmt: skip
-    pod: dict[str, Any] = {
-        "containers": [container],
-        "securityContext": {
-            "runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"},
-        },
-    }  # fmt: skip
-    if pull_secrets:
-        pod["imagePullSecrets"] = [{"name": each} for each in pull_secrets]
+    restricted = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    template = {"securityContext": restricted} | pod | {"containers": [container]}
     # It accepts a type that nobody submits, so that no job without a queue comes here.
     spec = {
-        "maxConcurrentJobs": 1, "maxRetries": 0, "accepts": {"types": [name]}, "workerTemplate": {"spec": pod},
+        "maxConcurrentJobs": 1, "maxRetries": 0, "accepts": {"types": [name]}, "workerTemplate": {"spec": template},
     }  # fmt: skip
     return {"apiVersion": names.API_VERSION, "kind": "AnalysisQueue", "metadata": {"name": name}, "spec": spec}
 
@@ -115,7 +108,7 @@ async def _remove(client: Client, namespace: str, name: str) -> None:
 
 
 async def _run(asked: argparse.Namespace) -> str:
-    queue = queue_manifest(asked.name, asked.image, asked.pull_policy, asked.pull_secret)
+    queue = queue_manifest(asked.name, asked.image, asked.pull_policy, asked.pod)
     async with Client(load_connection(), user_agent="klipstream-test") as client:
         return await check(client, asked.namespace, queue, asked.timeout_seconds)
 
@@ -127,7 +120,7 @@ def main() -> int:
     parser.add_argument("--name", required=True, help="of the queue and the job that are made and removed")
     parser.add_argument("--image", required=True, help="an image with the worker SDK")
     parser.add_argument("--pull-policy", default="IfNotPresent")
-    parser.add_argument("--pull-secret", action="append", default=[])
+    parser.add_argument("--pod", type=json.loads, default={}, help="fields of the worker's pod, as JSON")
     parser.add_argument("--timeout-seconds", type=float, default=180.0)
     try:
         print(f"installed: {asyncio.run(_run(parser.parse_args()))}")

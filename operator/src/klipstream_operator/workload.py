@@ -149,7 +149,7 @@ class AttemptView:
     """A live read found neither the Job nor a pod of it that is not terminal."""
     pods_gone: bool = False
     """A live read found no pod of its Job, which was over already."""
-    told: tuple[bool, ...] = ()
+    told: tuple[bool, ...] = field(default=(), compare=False)
     """What a queue's writer was last told of, see `facts_of_slot`."""
 
     @property

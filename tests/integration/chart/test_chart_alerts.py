@@ -23,7 +23,8 @@ GUIDE = {
 @pytest.fixture(scope="module")
 def rule() -> dict[str, Any]:
     """The PrometheusRule as helm renders it."""
-    settings = ["-n", "m", "--set", "monitoring.prometheusRule.enabled=true,gateway.enabled=true", "-s", "templates/prometheus-rule.yaml"]
+    values = "monitoring.prometheusRule.enabled=true,gateway.enabled=true"
+    settings = ["-n", "m", "--set", values, "-s", "templates/prometheus-rule.yaml"]
     command = [str(tools_folder() / "helm"), "template", "r", CHART, *settings]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     rule: dict[str, Any] = yaml.safe_load(done.stdout)

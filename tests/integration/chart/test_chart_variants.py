@@ -1,8 +1,10 @@
 """Every variant of the chart: what helm renders is what the API server takes, and pods are restricted."""
 
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +90,7 @@ def test_every_pod_is_restricted_bounded_and_placed(values: Path, helm: Helm) ->
 
 
 @pytest.mark.parametrize("values", VARIANTS, ids=lambda path: path.stem)
-def test_every_pod_that_stays_has_a_budget_and_a_network_policy(values: Path, helm: Helm) -> None:
+def test_every_pod_has_a_network_policy_and_one_that_stays_a_budget(values: Path, helm: Helm) -> None:
     objects = [each for each in yaml.safe_load_all(rendered(helm, values, "here")) if each]
     settings = yaml.safe_load(values.read_text())
 
@@ -97,18 +99,23 @@ def test_every_pod_that_stays_has_a_budget_and_a_network_policy(values: Path, he
         return [(spec.get("selector") or spec.get("podSelector")).get("matchLabels", {}) for spec in specs]
 
     for each in objects:
-        if each["kind"] not in ("Deployment", "StatefulSet"):
+        if each["kind"] not in ("Deployment", "StatefulSet", "Job", "Pod"):
             continue
-        labels = each["spec"]["template"]["metadata"]["labels"]
+        labels = (each if each["kind"] == "Pod" else each["spec"]["template"])["metadata"]["labels"]
         component = labels["app.kubernetes.io/name"].removeprefix("klipstream-")
+        if each["kind"] in ("Job", "Pod"):
+            off = settings.get("operator", {}).get("networkPolicy", {}).get("enabled") is False
+            assert off or any(s and s.items() <= labels.items() for s in selectors("NetworkPolicy")), component
+            continue
         alone = each["kind"] == "Deployment" and each["spec"]["replicas"] < 2
         assert alone or any(s and s.items() <= labels.items() for s in selectors("PodDisruptionBudget")), component
         off = settings.get(component, {}).get("networkPolicy", {}).get("enabled") is False
         assert off or any(s and s.items() <= labels.items() for s in selectors("NetworkPolicy")), component
 
 
-@pytest.mark.parametrize("values", VARIANTS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("release", ["true", "123", "my.release", "1e3"])
+@pytest.mark.parametrize(
+    ("values", "release"), list(zip(VARIANTS, cycle(("my.release", "true", "123", "0x1f")), strict=False))
+)
 def test_a_name_is_a_name_whatever_yaml_takes_it_for(values: Path, release: str, helm: Helm) -> None:
     settings = yaml.safe_load(values.read_text())
     alone = [] if settings.get("operator", {}).get("namespaces") else ["--set", "gateway.namespace="]
@@ -129,7 +136,7 @@ def names_in(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(node, dict):
         for key, value in node.items():
             texts = where.endswith(("labels", "matchLabels", "annotations"))
-            if texts or re.search("(?i)(name|namespace|host|value|image)$", key) and not isinstance(value, dict):
+            if texts or (re.search("(?i)(name|namespace|host|value|image)$", key) and not isinstance(value, dict)):
                 yield f"{where}.{key}", value
             elif key in ("hosts", "hostnames", "resourceNames", "dnsNames"):
                 yield from ((f"{where}.{key}", each) for each in value)
@@ -154,11 +161,82 @@ def test_workers_reach_the_operator_and_nothing_private(helm: Helm) -> None:
     assert operator["podSelector"]["matchLabels"]["app.kubernetes.io/name"] == "klipstream-operator"
 
 
+QUIET = "operator.replicas=0,relay.replicas=0,crds.upgrade=false,relay.persistence.enabled=false,results.url=s3://b/a"
+
+
+def test_a_pause_and_the_autoscalers_slots_outlast_upgrades_and_rollbacks(
+    helm: Helm, kubectl: Kubectl, custom_resources: None, namespace: str
+) -> None:
+    here = ("-n", namespace)
+    for server_side in ("true", "false"):  # helm 3 merges on its side, helm 4 applies on the server's
+        apply = f"--server-side={server_side}"
+        scaled = f"{QUIET},autoscaling.by=hpa"
+        installed = helm("install", "r", CHART, *here, "--skip-crds", "--set", scaled, apply)
+        assert installed.returncode == 0, installed.stderr
+        for step, slots in (("upgrade", "7"), ("rollback", "5")):
+            kubectl(*here, "patch", "aq", "default", "--type=merge", "-p", '{"spec":{"mode":"Paused"}}')
+            kubectl(*here, "scale", "aq/default", f"--replicas={slots}")
+            upgrade = ("upgrade", "r", CHART, "--set", f"{scaled},defaultQueue.maxQueueSize=50", apply)
+            done = helm(*(upgrade if step == "upgrade" else ("rollback", "r", "1")), *here)
+            assert done.returncode == 0, done.stderr
+            fields = "jsonpath={.spec.mode} {.spec.maxConcurrentJobs} {.spec.maxQueueSize}"
+            size = "50" if step == "upgrade" else "100"
+            assert kubectl(*here, "get", "aq", "default", "-o", fields).stdout == f"Paused {slots} {size}", step
+        assert helm("uninstall", "r", *here).returncode == 0
+        kubectl(*here, "delete", "aq", "default")
+
+
+@pytest.mark.parametrize("server_side", ["true", "false"])
+def test_a_queue_that_an_earlier_chart_paused_or_left_running_stays_so(
+    helm: Helm, kubectl: Kubectl, custom_resources: None, namespace: str, tmp_path: Path, server_side: str
+) -> None:
+    """Charts before rendered the mode: what goes from one revision to the next is taken away by helm."""
+    here, apply = ("-n", namespace), f"--server-side={server_side}"
+    shutil.copytree(CHART, tmp_path / "before")
+    template = tmp_path / "before" / "templates" / "default-queue.yaml"
+    text = re.sub(r"    \{\{- if \$left \}\}\n.*?\{\{- end \}\}\n", "", template.read_text(), count=1, flags=re.DOTALL)
+    template.write_text(text.replace("{{- if not $left }}", "{{- if true }}"))
+    installed = helm("install", "r", str(tmp_path / "before"), *here, "--skip-crds", "--set", QUIET, apply)
+    assert installed.returncode == 0, installed.stderr
+    mode = (*here, "get", "aq", "default", "-o", "jsonpath={.spec.mode}")
+    for wanted in ("Paused", "Paused", "Running", "Paused", "Paused"):
+        kubectl(*here, "patch", "aq", "default", "--type=merge", "-p", f'{{"spec":{{"mode":"{wanted}"}}}}')
+        done = helm("upgrade", "r", CHART, *here, "--set", QUIET, apply)
+        assert done.returncode == 0, done.stderr
+        assert kubectl(*mode).stdout == wanted
+    assert helm("uninstall", "r", *here).returncode == 0
+
+
+def test_what_cannot_be_changed_is_refused_with_the_steps(
+    helm: Helm, kubectl: Kubectl, custom_resources: None, namespace: str
+) -> None:
+    here, settings = ("-n", namespace), "operator.replicas=0,relay.replicas=0,crds.upgrade=false"
+    assert helm("install", "r", CHART, *here, "--skip-crds", "--set", settings).returncode == 0
+
+    def upgrade(more: str) -> "subprocess.CompletedProcess[str]":
+        return helm("upgrade", "r", CHART, *here, "--dry-run=server", "--set", f"{settings},{more}")
+
+    for more, steps in (
+        ("results.persistence.accessModes={ReadWriteMany}", "results.persistence.existingClaim"),
+        ("results.persistence.storageClassName=fast", "results.persistence.existingClaim"),
+        ("relay.persistence.storageClassName=fast", "--cascade=orphan"),
+        ("relay.persistence.enabled=false", "--cascade=orphan"),
+    ):
+        done = upgrade(more)
+        assert done.returncode != 0, more
+        assert steps in done.stderr, done.stderr
+    larger = helm("upgrade", "r", CHART, *here, "--set", f"{settings},relay.persistence.size=2Gi")
+    assert larger.returncode == 0, larger.stderr
+    kubectl(*here, "delete", "statefulset", "r-relay", "--cascade=orphan")
+    assert upgrade("relay.persistence.storageClassName=fast").returncode == 0
+    assert helm("uninstall", "r", *here).returncode == 0
+
+
 def test_what_values_keep_from_an_upgrade_is_kept(
     helm: Helm, kubectl: Kubectl, custom_resources: None, namespace: str
 ) -> None:
     """Slots that an autoscaler set, the mode that somebody set, and a queue that was left by an uninstall."""
-    claims = "relay.persistence.enabled=false,results.persistence.enabled=false"
+    claims = "relay.persistence.enabled=false,results.url=s3://bucket/analyses"
     settings = f"operator.replicas=0,relay.replicas=0,crds.upgrade=false,{claims}"
     scaled = f"{settings},autoscaling.by=none"
     assert helm("install", "r", CHART, "-n", namespace, "--skip-crds", "--set", scaled).returncode == 0

@@ -1,6 +1,7 @@
 """Commands about jobs, by the real kubectl against the real API server with an operator at work."""
 
 import json
+import subprocess
 import uuid
 from pathlib import Path
 
@@ -112,9 +113,42 @@ def test_cancel_and_its_errors(stage: World, analysis, queue: str) -> None:
     assert f"there is no analysisjob {queue}-x" in analysis("cancel", f"{queue}-x", code=3).stderr
     by_field = ("cancel", "--field-selector", f"status.queueName={queue}")
     assert "Say --yes to confirm" in analysis(*by_field, code=6).stderr
-    analysis(*by_field, "--yes", "--wait")
+    # One that has ended already is no reason not to wait for the others.
+    analysis("cancel", f"{queue}-a", f"{queue}-b", "--wait", code=6)
     assert stage.phase(f"{queue}-b") == "Cancelled"
     assert "name at least one job" in analysis("cancel", code=2).stderr
+
+
+def test_a_cancel_that_is_not_done_in_time_is_told_by_the_exit_code(alone, kubectl) -> None:
+    """Without an operator nothing is cancelled."""
+    alone("submit", "https://example.com/a.mp4", "--name", "a")
+    alone("cancel", "a", "--wait", "--timeout", "1s", code=7)
+
+
+def test_a_batch_that_is_submitted_again_leaves_what_exists(alone) -> None:
+    urls = ("https://example.com/a.mp4", "https://example.com/b.mp4", "https://example.com/a.mp4")
+    first = alone.out("submit", *urls[:2], "--batch", "monday", "-o", "name").splitlines()
+    again = alone.out("submit", *urls, "--batch", "monday").splitlines()
+    assert again[:2] == [f"{name} exists already" for name in first]
+    assert again[2].endswith(" created")
+    assert len(alone.out("list", "-o", "name").split()) == 3
+
+
+def test_a_url_in_a_secret_is_submitted_by_its_place(alone) -> None:
+    made = json.loads(alone.out("submit", "--url-from", "video/url", "--name", "a", "-o", "json"))
+    assert made["spec"]["videoUrlFrom"] == {"name": "video", "key": "url"}
+    assert "write SECRET/KEY" in alone("submit", "--url-from", "video", code=2).stderr
+
+
+def test_shared_options_may_stand_before_the_command(alone, kubectl) -> None:
+    alone("submit", "https://example.com/a.mp4", "--name", "a")
+    for before in (("-n", alone.namespace), (f"-n{alone.namespace}", "--request-timeout=0"), ("-A",)):
+        done = subprocess.run(
+            ["kubectl", "analysis", *before, "list", "--no-headers"], env=alone.environment, capture_output=True,
+            text=True, check=False, timeout=240,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert " a " in f" {done.stdout}", done.stdout
 
 
 def test_a_failed_job_runs_again_and_nothing_else_does(stage: World, analysis, queue: str) -> None:
@@ -128,6 +162,7 @@ def test_a_failed_job_runs_again_and_nothing_else_does(stage: World, analysis, q
     assert "only Failed jobs run again" in analysis("retry", f"{queue}-a", code=6).stderr
     assert analysis("watch", f"{queue}-a").stdout.startswith(f"{queue}-a Succeeded")
     assert "there is no analysisjob" in analysis("watch", "nobody", code=3).stderr
+    assert "not both" in analysis("watch", f"{queue}-a", "-l", "a=b", code=2).stderr
 
 
 def test_logs_follow_the_job_across_its_attempts(stage: World, analysis, queue: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from klipstream_cli.commands.lint import check
+from klipstream_cli.yaml_text import load
 
 API = "analysis.klipstream.io/v1alpha1"
 TEMPLATE = {"spec": {"containers": [{"name": "worker", "image": "none"}]}}
@@ -129,3 +130,17 @@ def test_what_is_no_manifest_is_told_with_its_file(alone, tmp_path) -> None:
         "spec": {"workerTemplate": {"spec": {}}},
     }
     assert "at least one container" in alone("lint", "-", code=1, stdin=json.dumps(template)).stdout
+
+
+def test_scalars_are_what_kubectl_takes_them_for(alone, kubectl, tmp_path) -> None:
+    """Keys as well: kubectl turns YAML into JSON."""
+    scalars = ["2026-01-02T03:04:05Z", "2026-01-02", "1:30", "1e3", "1.5e-3", ".5", "1.0", "017", "0x1F", "-7", "yes",
+               "y", "N", "off", "~", "1.2.3", "1e", "0b11", "08", "+1", "'1'", "1_000"]  # fmt: skip
+    lines = "".join(f"    p{number}: {scalar}\n" for number, scalar in enumerate(scalars))
+    text = f"apiVersion: {API}\nkind: AnalysisJob\nmetadata: {{name: a}}\nspec:\n  params:\n{lines}    1: a\n    b: c\n"
+    file = tmp_path / "a.yaml"
+    file.write_text(text)
+    made = kubectl(
+        "create", "--dry-run=client", "--validate=false", "-o", "json", "-n", alone.namespace, "-f", str(file)
+    )
+    assert load(text)["spec"]["params"] == json.loads(made.stdout)["spec"]["params"]

@@ -61,12 +61,16 @@ def test_top_shows_what_runs_and_waits_and_its_keys_change_it(stage: World, anal
         stage.until_phase(names[2], "Cancelled")
         select(terminal, names[0])
         terminal.press("p")
+        terminal.shows(f"Pause the queue {queue}? y/n")
+        terminal.press("y")
         terminal.shows(f"{queue} is Paused", "Paused")
         assert stage.get("aq", queue)["spec"]["mode"] == "Paused"
         terminal.until(
             lambda text: any(line.split()[:2] == [queue, "Paused"] for line in text.splitlines()), "the watch tells it"
         )
         terminal.press("p")
+        terminal.shows(f"Resume the queue {queue}? y/n")
+        terminal.press("y")
         terminal.shows(f"{queue} is Running")
         assert stage.get("aq", queue)["spec"]["mode"] == "Running"
         terminal.press("q")
@@ -74,6 +78,24 @@ def test_top_shows_what_runs_and_waits_and_its_keys_change_it(stage: World, anal
     stage.kubectl("patch", "aj", names[0], "--type=merge", "-p", '{"spec":{"cancel":true}}')
     stage.until_phase(names[0], "Cancelled")
     stage.kubectl("delete", "aj", *names)
+
+
+def test_a_drain_is_not_ended_by_a_key_alone(stage: World, analysis, queue: str) -> None:
+    """Neither one that is seen, nor one that began since."""
+    stage.change("aq", queue, mode="Draining")
+    stage.apply(job(f"{queue[2:]}-a", queueName=queue))
+    with screen(analysis, (120, 30), "-A") as terminal:
+        while queue not in terminal.text.splitlines()[1]:
+            before = terminal.text.splitlines()[1]
+            terminal.press("tab")
+            terminal.until(lambda text, before=before: text.splitlines()[1] != before, "another queue")
+        terminal.press("p")
+        terminal.shows(f"Resume the queue {queue} and end its drain? y/n")
+        stage.change("aq", queue, mode="Paused")
+        terminal.until(lambda text: "Paused" in text.splitlines()[1], "the watch tells it")
+        terminal.press("y")
+        terminal.shows(f"{queue} is Paused by now; nothing was changed")
+    assert stage.get("aq", queue)["spec"]["mode"] == "Paused"
 
 
 def row_of(text: str, name: str) -> int:

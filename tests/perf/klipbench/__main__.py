@@ -35,8 +35,14 @@ def main() -> int:
 
 def _admission(asked: argparse.Namespace) -> bool:
     options = admission.Options(tuple(asked.only), asked.scale, asked.deep, asked.seed, asked.store)
-    result = (admission.run_scale if asked.suite == "scale" else admission.run)(options, BUILD)
-    report.write_json(result, BUILD / f"{asked.suite}.json")
+    file = BUILD / f"{asked.suite}.json"
+
+    def measured(so_far: admission.Result) -> None:
+        """A run that is stopped leaves what it had."""
+        report.write_json(so_far, file)
+
+    result = (admission.run_scale if asked.suite == "scale" else admission.run)(options, BUILD, measured)
+    report.write_json(result, file)
     print("\n".join(report.lines(result)))
     if asked.store and (found := report.ratios(result)):
         baseline.write(report.BASELINE, found)

@@ -6,10 +6,11 @@ Every run has a control plane of its own; the audit log is the only clock. `run_
 import argparse
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from klipbench.depth import SLOTS, Depth, admit, failover, fill, reprioritise, restart
+from klipbench.depth import SLOTS, Depth, admit, failover, fill, raise_last, reprioritise, restart
 from klipbench.figures import Spread
 from klipbench.operator_process import usage
 from klipbench.stage import staged
@@ -81,26 +82,28 @@ def variants(scale: float) -> dict[str, Variant]:
 PARTS = ("bare", "short", "mixed", "steady", "deep")
 
 
-def run(options: Options, build: Path) -> Result:
-    """Run every part, each on a fresh control plane."""
-    return asyncio.run(_run(options, build))
+def run(options: Options, build: Path, measured: Callable[[Result], None]) -> Result:
+    """Run every part, each on a fresh control plane; `measured` is told after each what is known so far."""
+    return asyncio.run(_run(options, build, measured))
 
 
-def run_scale(options: Options, build: Path) -> Result:
+def run_scale(options: Options, build: Path, _: Callable[[Result], None]) -> Result:
     """The deep backlog alone, without what a restart and a failover cost at lesser depth."""
     return asyncio.run(_run_scale(options, build))
 
 
-async def _run(options: Options, build: Path) -> Result:
+async def _run(options: Options, build: Path, measured: Callable[[Result], None]) -> Result:
     result = Result(options, os.getloadavg())
     asked = options.only or PARTS
     if "bare" in asked:
         async with staged("bare", build) as stage:
             result.bare = await run_bare(stage, round(1000 * options.scale), 0.2)
+        measured(result)
     for name, variant in variants(options.scale).items():
         if name in asked:
             async with staged(name, build) as stage:
                 result.queued[name] = await run_queued(stage, variant, options.seed)
+            measured(result)
     if "deep" in asked:
         result.deep = await _deep(options, build)
     return result
@@ -121,6 +124,7 @@ async def _deep(options: Options, build: Path) -> Deep:
             seconds = await fill(stage, leader, "deep", options.deep + ADMITTED, SLOTS)
             memory = usage(leader.pid).memory_bytes
             found = Deep(shallow, await admit(stage, leader, "deep", options.deep, ADMITTED, seconds), memory, changes)
+            found.priority_changes[options.deep] = await raise_last(stage, "deep", options.deep + ADMITTED)
             found.restart_seconds = await restart(stage, leader, "deep")
             found.failover_seconds = await failover(stage, leader, standby, "deep")
             return found

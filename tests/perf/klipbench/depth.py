@@ -17,6 +17,8 @@ FEW_SLOTS = 10
 CHANGED = 10
 """Jobs whose priority is raised, one after the other."""
 BETWEEN_SECONDS = 0.3
+AFTER_SECONDS = 5.0
+"""For the last of them to start, before the queue is paused again."""
 STANDBY_READY = "Waiting for the Lease"
 ACCEPTED_SECONDS = 1800.0
 
@@ -88,16 +90,21 @@ async def pause(stage: Stage, namespace: str) -> None:
 
 
 async def reprioritise(stage: Stage, operator: OperatorProcess, namespace: str, depth: int) -> Spread:
-    """Raise the last jobs of a backlog to URGENT while it is worked off: from the patch to the create of the Job."""
+    """Raise the last jobs of a backlog of its own to URGENT, see `raise_last`."""
     jobs = depth + 20 * CHANGED
     await fill(stage, operator, namespace, jobs, FEW_SLOTS)
+    return await raise_last(stage, namespace, jobs)
+
+
+async def raise_last(stage: Stage, namespace: str, jobs: int) -> Spread:
+    """Raise the last of so many jobs to URGENT while they are worked off: from the patch to the create of the Job."""
     mark = stage.mark()
     await workload.set_mode(stage.client, namespace, "Running")
     chosen = [each.name for each in low(jobs)[-CHANGED:]]
     for name in chosen:
         await asyncio.sleep(BETWEEN_SECONDS)
         await workload.set_priority(stage.client, namespace, name, "URGENT")
-    await asyncio.sleep(5)
+    await asyncio.sleep(AFTER_SECONDS)
     await pause(stage, namespace)
     patched: dict[str, float] = {}
     waited = []

@@ -113,10 +113,11 @@ class FakeNode:
             lines = script[max(0, told - tail) :]
         response = web.StreamResponse()
         await response.prepare(request)
+        stamped = request.query.get("timestamps") == "true"
         for at, line in lines:
             fresh = at > time.time()
             await asyncio.sleep(max(0.0, at - time.time()))
-            await response.write(line)
+            await response.write(_stamp(at) + line if stamped else line)
             if fresh and self._breaks[path] > 0:
                 self._breaks[path] -= 1
                 assert request.transport is not None
@@ -124,6 +125,11 @@ class FakeNode:
                 return response
         await asyncio.sleep(max(0.0, self._ends[path] - time.time()))
         return response
+
+
+def _stamp(at: float) -> bytes:
+    """As a container runtime writes it before each line."""
+    return f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%Y-%m-%dT%H:%M:%S.%f000Z} ".encode()
 
 
 def _certificate() -> ssl.SSLContext:

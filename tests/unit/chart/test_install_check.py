@@ -36,7 +36,15 @@ def test_a_failure_is_told_with_its_reason() -> None:
 
 
 def test_its_queue_is_one_that_no_job_without_a_queue_comes_to() -> None:
-    queue = AnalysisQueue.from_wire(queue_manifest("r-test", "image", "Always", ["registry"]))
+    queue = AnalysisQueue.from_wire(queue_manifest("r-test", "image", "Always", {}))
     assert queue.spec.accepts is not None
     assert queue.spec.accepts.types == ("r-test",)
-    assert queue.spec.worker_template.spec["imagePullSecrets"] == [{"name": "registry"}]
+
+
+def test_its_worker_runs_where_it_is_told_to() -> None:
+    where = {"nodeSelector": {"pool": "analyses"}, "imagePullSecrets": [{"name": "registry"}],
+             "securityContext": {"runAsNonRoot": True, "runAsUser": 7}}  # fmt: skip
+    queue = AnalysisQueue.from_wire(queue_manifest("r-test", "image", "Always", where))
+    spec = queue.spec.worker_template.spec
+    assert {name: spec[name] for name in where} == where
+    assert [each["name"] for each in spec["containers"]] == ["worker"]

@@ -3,75 +3,19 @@
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
+from http.server import BaseHTTPRequestHandler
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from klipanswers import Answer, closing, cut_off, says, server, status
 from klipstream_cli.api import Api
 from klipstream_cli.errors import ApiProblem, Exit, Forbidden, Gone, NotFound, Unreachable
 from klipstream_cli.following import changes
 from klipstream_cli.kubeconfig import Access
 from klipstream_cli.resources import ANALYSIS_JOBS
-
-Answer = Callable[[BaseHTTPRequestHandler], None]
-
-
-@contextmanager
-def server(*answers: Answer) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """Answers one request each, the last one for ever; its address, and the headers of what came."""
-    left, seen = list(answers), []
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _do(self) -> None:
-            seen.append(dict(self.headers) | {"path": self.path, "method": self.command})
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            (left.pop(0) if len(left) > 1 else left[0])(self)
-
-        do_GET = do_POST = do_PATCH = do_CONNECT = _do
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{httpd.server_port}", seen
-    finally:
-        httpd.shutdown()
-        httpd.server_close()
-
-
-def says(body: object, code: int = 200, **headers: str) -> Answer:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        (handler.send_response_only if "Date" in headers else handler.send_response)(code)
-        for name, value in headers.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.send_header("Content-Length", str(len(data)))
-        handler.end_headers()
-        handler.wfile.write(data)
-
-    return answer
-
-
-def status(code: int, message: str, reason: str = "", **more: object) -> dict[str, object]:
-    return {"kind": "Status", "code": code, "message": message, "reason": reason, **more}
-
-
-def cut_off(handler: BaseHTTPRequestHandler) -> None:
-    """Half an answer, and the connection is gone."""
-    handler.send_response(200)
-    handler.send_header("Content-Length", "1000")
-    handler.end_headers()
-    handler.wfile.write(b'{"items": [')
-    handler.close_connection = True
 
 
 def test_pages_are_put_together_and_the_connection_is_kept() -> None:
@@ -98,6 +42,17 @@ def test_a_write_is_not_repeated_after_a_lost_answer() -> None:
     with server(cut_off) as (url, seen), pytest.raises(Unreachable):
         Api(Access(url)).create(ANALYSIS_JOBS, "ns", {})
     assert len(seen) == 1
+
+
+def test_a_write_on_a_connection_that_was_closed_while_idle_opens_another() -> None:
+    """As after a prompt that nobody answered for a while."""
+    with server(closing(says({"a": 1})), says({"a": 2})) as (url, seen):
+        api = Api(Access(url))
+        api.get(ANALYSIS_JOBS, "ns", "a")
+        while not api.is_stale():  # the server's FIN is on its way
+            time.sleep(0.01)
+        assert api.patch(ANALYSIS_JOBS, "ns", "a", {}) == {"a": 2}
+    assert [each["method"] for each in seen] == ["GET", "PATCH"]
 
 
 def test_a_write_that_fails_inside_the_server_is_not_repeated() -> None:
@@ -166,6 +121,30 @@ def test_an_exec_plugin_is_run_once_and_again_when_refused(tmp_path: Path) -> No
     assert [each["Authorization"] for each in seen] == ["Bearer me-1", "Bearer me-1", "Bearer me-2"]
 
 
+def test_connections_share_what_a_plugin_gave(tmp_path: Path) -> None:
+    """As the threads of the live view do: a plugin may ask a person."""
+    plugin = tmp_path / "plugin.sh"
+    log = tmp_path / "log"
+    plugin.write_text(f'#!/bin/sh\necho x >> {log}\nsleep 0.2\necho \'{{"status": {{"token": "t"}}}}\'\n')
+    plugin.chmod(0o755)
+    with server(says({"a": 1})) as (url, seen):
+        first = Api(Access(url, exec_plugin={"command": str(plugin)}))
+        apis = [first, first.another(), first.another()]
+        threads = [threading.Thread(target=api.get, args=(ANALYSIS_JOBS, "ns", "a")) for api in apis]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert [each["Authorization"] for each in seen] == ["Bearer t"] * 3
+    assert log.read_text() == "x\n"
+
+
+def test_a_timeout_of_nothing_is_none() -> None:
+    """As for kubectl; it was a thousandth of a second."""
+    with server(lambda handler: time.sleep(0.2) or says({"a": 1})(handler)) as (url, _):
+        assert Api(Access(url), 0).get(ANALYSIS_JOBS, "ns", "a") == {"a": 1}
+
+
 def test_a_plugin_that_is_missing_or_fails_is_named(tmp_path: Path) -> None:
     from klipstream_cli.errors import Problem
 
@@ -181,10 +160,11 @@ def test_a_plugin_that_is_missing_or_fails_is_named(tmp_path: Path) -> None:
 def test_impersonation_and_token_files_go_along(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("rotated\n")
     with server(says({})) as (url, seen):
-        who = {"as": "jane", "as-groups": ["dev"]}
+        who = {"as": "jane", "as-groups": ["dev"], "as-user-extra": {"example.org/role": ["admin"]}}
         Api(Access(url, token_file=tmp_path / "token", impersonate=who)).get(ANALYSIS_JOBS, "ns", "a")
     assert seen[0]["Authorization"] == "Bearer rotated"
     assert (seen[0]["Impersonate-User"], seen[0]["Impersonate-Group"]) == ("jane", "dev")
+    assert seen[0]["Impersonate-Extra-example.org%2Frole"] == "admin"
 
 
 def test_a_proxy_is_asked_to_connect() -> None:
@@ -216,6 +196,16 @@ def test_a_watch_that_is_cut_off_goes_on_and_what_was_missed_is_told() -> None:
             next(feed)
     assert seen[:3] == [("ADDED", "a"), ("ADDED", "b"), ("LISTED", "")]
     assert seen[3:] == [("DELETED", "a"), ("MODIFIED", "b"), ("ADDED", "c"), ("LISTED", "")]
+
+
+def test_a_version_that_is_gone_again_and_again_is_not_listed_without_pause() -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        gone = json.dumps({"type": "ERROR", "object": status(410, "too old", "Expired")}).encode() + b"\n"
+        says(gone if "watch=1" in handler.path else {"metadata": {"resourceVersion": "5"}, "items": []})(handler)
+
+    with server(answer) as (url, seen):
+        list(changes(Api(Access(url)), ANALYSIS_JOBS, "ns", seconds=1.0))
+    assert 4 <= len(seen) <= 12
 
 
 def test_a_server_that_stays_away_is_given_up_in_the_end() -> None:

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from klipstream_cli.api import Api
+from klipstream_cli.connection import proxy_for
 from klipstream_cli.errors import Exit, Problem
-from klipstream_cli.kubeconfig import load_access, resolve
+from klipstream_cli.kubeconfig import Access, context_names, load_access, resolve
+from klipstream_cli.resources import ANALYSIS_JOBS
 
 
 def config(name: str = "a", **user: Any) -> dict[str, Any]:
@@ -91,3 +94,29 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
         load_access(str(tmp_path / "list"))
     with pytest.raises(Problem, match="there is no kubeconfig"):
         load_access(environment={"HOME": str(tmp_path)})
+
+
+def test_a_plugin_with_a_folder_starts_from_its_kubeconfig_and_any_other_is_on_the_path() -> None:
+    for command, expected in (("bin/login", "/home/u/.kube/bin/login"), ("/opt/login", "/opt/login"), ("aws", "aws")):
+        access = resolve([(Path("/home/u/.kube/config"), config(exec={"command": command, "args": ["x"]}))])
+        assert access.exec_plugin == {"command": expected, "args": ["x"]}
+
+
+def test_an_empty_file_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "one").write_text(yaml.safe_dump(config()))
+    files = os.pathsep.join([str(tmp_path / "empty"), str(tmp_path / "one")])
+    assert load_access(environment={"KUBECONFIG": files}).token == "token-a"
+    assert context_names(environment={"KUBECONFIG": files}) == ["a"]
+
+
+def test_a_proxy_of_the_environment_needs_no_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("HTTPS_PROXY", "proxy.example:3128")
+    assert proxy_for(Access("https://a.example"), "a.example") == "http://proxy.example:3128"
+
+
+def test_a_proxy_that_cannot_be_used_is_named_without_its_password() -> None:
+    api = Api(Access("https://a.example", proxy="socks5://me:secret@p.example:1080"))
+    with pytest.raises(Problem, match=r"'socks5://p.example:1080' cannot be used"):
+        api.get(ANALYSIS_JOBS, "ns", "a")

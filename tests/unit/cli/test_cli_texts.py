@@ -101,7 +101,7 @@ def test_names_begin_like_the_video(url: str, stem: str) -> None:
 
 
 def test_what_was_not_said_is_not_in_the_manifest() -> None:
-    body = manifest("https://e.x/a", "a", {}, {"priority": None, "params": {}, "timeoutSeconds": 0})
+    body = manifest("a", {}, {"videoUrl": "https://e.x/a", "priority": None, "params": {}, "timeoutSeconds": 0})
     assert body["spec"] == {"videoUrl": "https://e.x/a", "timeoutSeconds": 0}
 
 

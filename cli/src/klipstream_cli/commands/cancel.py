@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from klipstream_cli.changing import NothingToDo, change_all, confirmed, named
+from klipstream_cli.errors import Exit
 from klipstream_cli.jobs_view import phase_of
 from klipstream_cli.options import FieldSelectorOption, SelectorOption, WaitOption, YesOption
 from klipstream_cli.resources import FINISHED
@@ -30,12 +31,14 @@ def command(
     chosen = named(session, names or [], selector, field_selector, lambda job: phase_of(job) not in FINISHED)
     if not names and chosen:
         confirmed(f"Cancel {len(chosen)} jobs in the namespace {session.namespace}?", yes)
-    code = change_all(session, chosen, "is being cancelled", _cancel)
-    if wait and chosen and not code:
+    changed = change_all(session, chosen, "is being cancelled", _cancel)
+    if wait and changed.names:
         from klipstream_cli.waiting import wait_finished
 
-        wait_finished(session, chosen, timeout)
-    return code
+        waited = wait_finished(session, changed.names, timeout)
+        # Cancelled is what was asked for, and who is gone is not there to go on.
+        return changed.worse(waited if waited == Exit.TIMED_OUT else Exit.OK)
+    return changed.code
 
 
 def _cancel(job: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from dataclasses import asdict
 
 from klipstream_cli.checks import Finding, all_findings
 from klipstream_cli.errors import Exit
-from klipstream_cli.options import Output, OutputOption
-from klipstream_cli.printing import STATE_COLOURS, coloured, document, paint, safe
+from klipstream_cli.options import Output, OutputOption, no_names
+from klipstream_cli.printing import STATE_COLOURS, coloured, document, paint, safe, say
 from klipstream_cli.session import current
 
 SIGNS = {"ok": "✓", "warning": "!", "failed": "✗", "skipped": "-"}
@@ -22,15 +22,16 @@ SIGNS = {"ok": "✓", "warning": "!", "failed": "✗", "skipped": "-"}
 
 def command(output: OutputOption = Output.TABLE) -> int:
     """Check everything."""
+    no_names(output, "doctor")
     found: list[Finding] = []
     on = coloured()
     for each in all_findings(current()):
         found.append(each)
         if not output.is_document:
             sign = paint(SIGNS[each.state], STATE_COLOURS.get(each.state), on)
-            sys.stdout.write(f"{sign} {each.check:<12}{safe(each.message)}\n")
+            say(f"{sign} {each.check:<12}{safe(each.message)}\n")
             if each.todo:
-                sys.stdout.write(f"  {'':<12}→ {each.todo}\n")
+                say(f"  {'':<12}→ {each.todo}\n")
             sys.stdout.flush()
     if output.is_document:
         document([asdict(each) for each in found], output)

@@ -19,8 +19,8 @@ import typer
 
 from klipstream_api.worker_template import problems as template_problems
 from klipstream_cli.errors import Exit, Problem
-from klipstream_cli.options import Output, OutputOption
-from klipstream_cli.printing import coloured, document, paint, safe
+from klipstream_cli.options import Output, OutputOption, no_names
+from klipstream_cli.printing import coloured, document, paint, safe, say
 from klipstream_cli.resources import API_VERSION, GROUP
 from klipstream_cli.validation import problems, refusal, schemas, unknown_fields
 from klipstream_cli.yaml_text import BadYaml, load_all
@@ -33,6 +33,7 @@ def command(
     output: OutputOption = Output.TABLE,
 ) -> int:
     """Check manifests offline."""
+    no_names(output, "lint")
     found: list[dict[str, str]] = []
     seen: dict[tuple[str, str, str], str] = {}
     checked = 0
@@ -58,14 +59,14 @@ def command(
         on = coloured()
         for each in found:
             name = f" {each['name']}" if each["name"] else ""
-            sys.stdout.write(f"{paint('✗', 'red', on)} {each['file']}{name}: {safe(each['message'])}\n")
-        sys.stdout.write(f"{checked} manifests of {GROUP} checked, {len(found)} problems.\n")
+            say(f"{paint('✗', 'red', on)} {each['file']}{name}: {safe(each['message'])}\n")
+        say(f"{checked} manifests of {GROUP} checked, {len(found)} problems.\n")
     return int(Exit.FAILED if found else Exit.OK)
 
 
 def check(manifest: dict[str, Any]) -> list[str]:
     """Everything that is wrong with one manifest of ours."""
-    if manifest.get("kind") not in schemas():
+    if not isinstance(manifest.get("kind"), str) or manifest["kind"] not in schemas():
         return [f'no matches for kind "{manifest.get("kind")}" in version "{manifest.get("apiVersion")}"']
     if manifest.get("apiVersion") != API_VERSION:
         return [f'no matches for kind "{manifest["kind"]}" in version "{manifest.get("apiVersion")}"']

@@ -36,7 +36,7 @@ from klipstream_cli.options import (
     SelectorOption,
 )
 from klipstream_cli.printing import note, objects, table
-from klipstream_cli.resources import ACTIVE, ANALYSIS_JOBS, FINISHED, WAITING
+from klipstream_cli.resources import ACTIVE, ANALYSIS_JOBS, FINISHED, WAITING, with_kind
 from klipstream_cli.session import Session, current
 
 PHASES = (*WAITING, *ACTIVE, *FINISHED)
@@ -73,7 +73,7 @@ def command(
     jobs = _sorted(jobs, sort_by)
     if output.is_document:
         # A list leaves out what its items are.
-        full = [{"apiVersion": "analysis.klipstream.io/v1alpha1", "kind": "AnalysisJob"} | job for job in jobs]
+        full = [with_kind(job, "AnalysisJob") for job in jobs]
         objects(full, output, "analysisjob.analysis.klipstream.io")
         return
     if not jobs:

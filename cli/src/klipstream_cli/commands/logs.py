@@ -16,7 +16,8 @@ import typer
 
 from klipstream_cli.errors import Exit, Problem
 from klipstream_cli.jobs_view import phase_of
-from klipstream_cli.log_view import follow_job, show_attempt
+from klipstream_cli.log_following import follow_job
+from klipstream_cli.log_view import show_attempt
 from klipstream_cli.options import JobName, WaitOption
 from klipstream_cli.printing import note
 from klipstream_cli.resources import ANALYSIS_JOBS
@@ -53,7 +54,7 @@ def command(
     for number in chosen:
         if len(chosen) > 1:
             note(f"--- {name}, attempt {number} ---")
-        if show_attempt(session, job, number, follow=False, tail=tail):
+        if show_attempt(session, job, number, tail):
             shown += 1
         elif len(chosen) > 1:
             note(f"Attempt {number} left no log.")

@@ -47,4 +47,4 @@ def command(
             raise NothingToDo(f"it is {phase_of(job)}, so its priority changes nothing")
         return {"priority": level.value}
 
-    return change_all(session, chosen, f"is {level}", decide)
+    return change_all(session, chosen, f"is {level}", decide).code

@@ -22,7 +22,7 @@ from klipstream_cli.errors import Exit, Problem
 from klipstream_cli.figures import Report, report
 from klipstream_cli.jobs_view import queue_of
 from klipstream_cli.options import Output, OutputOption, QueueOption, SelectorOption, span_value
-from klipstream_cli.printing import document, table
+from klipstream_cli.printing import document, say, table
 from klipstream_cli.report_html import STAGE_COLUMNS, page, stage_rows
 from klipstream_cli.resources import ANALYSIS_JOBS
 from klipstream_cli.session import current
@@ -71,7 +71,7 @@ def _write_html(path: str, text: str) -> None:
 
 
 def _print(found: Report, title: str, since: float) -> None:
-    out = sys.stdout.write
+    out = say
     out(f"{title}, the last {span(since)}\n\n")
     rate = "–" if found.success_percent is None else f"{found.success_percent:.1f} %"
     ended = ", ".join(f"{count} {phase}" for phase, count in found.ended.items()) or "nothing"

@@ -7,13 +7,14 @@ Examples:
   kubectl analysis retry --failed --yes
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from klipstream_cli.changing import NothingToDo, change_all, confirmed, named
+from klipstream_cli.changing import change_all, confirmed, named
 from klipstream_cli.jobs_view import phase_of
 from klipstream_cli.options import FieldSelectorOption, SelectorOption, WaitOption, YesOption
+from klipstream_cli.replaying import replayed
 from klipstream_cli.session import current
 
 
@@ -38,21 +39,9 @@ def command(
         confirmed(f"Run {len(chosen)} failed jobs of the namespace {session.namespace} again?", yes)
     changes = {"timeoutSeconds": timeout_seconds, "maxRetries": max_retries}
     extra = {key: value for key, value in changes.items() if value is not None}
-    code = change_all(session, chosen, "runs again", lambda job: replayed(job) | extra)
-    if (wait or watch) and chosen and not code:
+    changed = change_all(session, chosen, "runs again", lambda job: replayed(job) | extra)
+    if (wait or watch) and changed.names:
         from klipstream_cli.waiting import wait_finished, watch_finished
 
-        return (watch_finished if watch else wait_finished)(session, chosen, timeout)
-    return code
-
-
-def replayed(job: dict[str, Any]) -> dict[str, Any]:
-    """The change that runs a failed job again. Raises NothingToDo for any other."""
-    phase = phase_of(job)
-    if phase != "Failed":
-        hint = {"Cancelled": "submit it again", "Rejected": "submit it again", "Succeeded": "it has its results"}
-        raise NothingToDo(f"it is {phase}, and only Failed jobs run again ({hint.get(phase, 'it has not ended')})")
-    asked, acted = int(job["spec"].get("replay") or 0), int(job.get("status", {}).get("observedReplay") or 0)
-    if asked > acted:
-        raise NothingToDo("it has been asked to run again already, and the operator has not done so yet")
-    return {"replay": max(asked, acted) + 1}
+        return changed.worse((watch_finished if watch else wait_finished)(session, changed.names, timeout))
+    return changed.code

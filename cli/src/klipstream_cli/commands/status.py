@@ -7,19 +7,16 @@ Examples:
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 from klipstream_cli.errors import ApiProblem
 from klipstream_cli.jobs_view import condition, phase_of, priority_of, progress_of, ran, waited
 from klipstream_cli.options import JobName, Output, OutputOption
-from klipstream_cli.printing import PHASE_COLOURS, PRIORITY_COLOURS, coloured, objects, paint, safe, table
+from klipstream_cli.printing import PHASE_COLOURS, PRIORITY_COLOURS, bar, coloured, objects, paint, safe, say, table
 from klipstream_cli.resources import ANALYSIS_JOBS
 from klipstream_cli.session import Session, current
 from klipstream_cli.times import age, clock, moment, span
-
-BAR_WIDTH = 30
 
 
 def command(name: JobName, output: OutputOption = Output.TABLE) -> None:
@@ -32,10 +29,10 @@ def command(name: JobName, output: OutputOption = Output.TABLE) -> None:
     on = coloured()
     for label, value in _facts(session, job, on):
         if value:
-            sys.stdout.write(f"{paint(f'{label:<12}', 'bold', on)}{value}\n")
+            say(f"{paint(f'{label:<12}', 'bold', on)}{value}\n")
     _attempts(job, session)
     for step in _next_steps(job):
-        sys.stdout.write(f"{paint('→', 'cyan', on)} {step}\n")
+        say(f"{paint('→', 'cyan', on)} {step}\n")
 
 
 def _facts(session: Session, job: dict[str, Any], on: bool) -> Iterator[tuple[str, str]]:
@@ -70,10 +67,10 @@ def _facts(session: Session, job: dict[str, Any], on: bool) -> Iterator[tuple[st
 
 
 def _estimates(session: Session, job: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    from klipstream_cli.models import job_of, queue_name, queue_outlook, queues_in
+    from klipstream_cli.models import job_from, queue_name, queue_outlook, queues_in
     from klipstream_cli.outlook_text import finish_text, start_text
 
-    model, now = job_of(job), session.api.now()
+    model, now = job_from(job), session.api.now()
     try:
         queues = queues_in(session, session.namespace) or []
         wanted = queue_name(model, queues)
@@ -101,9 +98,9 @@ def _attempts(job: dict[str, Any], session: Session) -> None:
             str(each.get("failureClass") or ("" if ended is None else "ok")), str(each.get("reason") or ""),
             "" if each.get("exitCode") is None else str(each["exitCode"]), str(each.get("message") or ""),
         ))  # fmt: skip
-    sys.stdout.write("\n")
+    say("\n")
     table(("ATTEMPT", "STARTED", "TOOK", "ENDED", "REASON", "EXIT", "MESSAGE"), rows)
-    sys.stdout.write("\n")
+    say("\n")
 
 
 def _next_steps(job: dict[str, Any]) -> Iterator[str]:
@@ -122,9 +119,3 @@ def _next_steps(job: dict[str, Any]) -> Iterator[str]:
         yield f"kubectl analysis logs {name} -f"
     elif phase == "BackingOff":
         yield f"kubectl analysis logs {name}"
-
-
-def bar(percentage: float, width: int = BAR_WIDTH) -> str:
-    """A bar of characters that every terminal has."""
-    filled = min(width, max(0, round(percentage / 100 * width)))
-    return "█" * filled + "░" * (width - filled)

@@ -3,21 +3,20 @@
 Examples:
 
   kubectl analysis submit https://example.com/talk.mp4 --priority HIGH --watch
-  kubectl analysis submit -f urls.txt --queue batch --param language=de
+  kubectl analysis submit -f urls.txt --queue batch --param language=de --batch monday
   kubectl analysis submit https://example.com/talk.mp4 --dry-run
 """
 
-import sys
 from typing import Annotated, Any
 
 import typer
 
-from klipstream_cli.errors import ApiProblem, Exit, Forbidden, Problem
+from klipstream_cli.creating import Creation, create_all, say_created
+from klipstream_cli.errors import Exit, Problem
 from klipstream_cli.options import Output, OutputOption, PriorityOption, QueueOption, WaitOption
 from klipstream_cli.printing import note, objects
-from klipstream_cli.resources import ANALYSIS_JOBS
-from klipstream_cli.session import Session, current
-from klipstream_cli.submission import NAME, manifest, params_of, urls_of
+from klipstream_cli.session import current
+from klipstream_cli.submission import NAME, manifest, names_of, new_batch, params_of, secret_key_of, urls_of
 
 
 def command(
@@ -27,7 +26,15 @@ def command(
     file: Annotated[
         str | None, typer.Option("-f", "--file", help="File with a URL per line; - for standard input.")
     ] = None,
+    url_from: Annotated[
+        str | None,
+        typer.Option("--url-from", metavar="SECRET/KEY", help="The URL is in a Secret, such as a pre-signed one."),
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the job; for one URL only.")] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option("--batch", metavar="WORD", help="Submitted again as the same batch, jobs that exist stay."),
+    ] = None,
     priority: PriorityOption = None,
     queue: QueueOption = None,
     type_: Annotated[str | None, typer.Option("--type", help="Kind of analysis, for routing and estimates.")] = None,
@@ -60,9 +67,18 @@ def command(
 ) -> int:
     """Submit videos."""
     session = current()
-    found = urls_of(urls or [], file)
+    if url_from is not None and (urls or file is not None):
+        raise Problem("give URLs or --url-from", Exit.USAGE)
+    sources: list[dict[str, Any]]
+    if url_from is not None:
+        found, sources = [url_from], [{"videoUrlFrom": secret_key_of(url_from)}]
+    else:
+        found = urls_of(urls or [], file)
+        sources = [{"videoUrl": url} for url in found]
     if len(found) > 1 and (name or video_id or logs):
         raise Problem("--name, --video-id and --logs go with one URL", Exit.USAGE)
+    if name is not None and batch is not None:
+        raise Problem("give --name or --batch", Exit.USAGE)
     if name is not None and not (NAME.fullmatch(name) and len(name) <= 253):
         raise Problem(f"--name {name!r}: use lower-case letters, digits, dashes and dots", Exit.USAGE)
     if sum((wait, watch, logs)) > 1:
@@ -79,15 +95,27 @@ def command(
         "callback": {"url": callback} if callback else None,
     }
     labels = params_of(label or [])
-    bodies = [manifest(url, name, labels, spec) for url in found]
-    created, code = _create(session, bodies, dry_run)
-    if output.is_document:
-        objects(created, output, "analysisjob.analysis.klipstream.io", one=len(created) == 1)
-    else:
-        done = "created (server dry run)" if dry_run else "created"
-        for job in created:
-            sys.stdout.write(f"analysisjob.analysis.klipstream.io/{job['metadata']['name']} {done}\n")
-        sys.stdout.flush()
+    word = batch or new_batch()
+    job_names = names_of(found, word) if name is None else [name]
+    bodies = [manifest(own, labels, source | spec) for own, source in zip(job_names, sources, strict=True)]
+    made = Creation()
+
+    def say(job: dict[str, Any], done: str) -> None:
+        if not output.is_document:
+            say_created(job, f"{done} (server dry run)" if dry_run else done)
+        elif output is Output.NAME:
+            say_created(job, "")
+
+    complete = False
+    try:
+        create_all(session, bodies, made, dry_run=dry_run, again=batch is not None, say=say)
+        complete = True
+    finally:
+        if output in (Output.JSON, Output.YAML) and (made.jobs or complete):
+            objects(made.jobs, output, "analysisjob.analysis.klipstream.io", one=len(bodies) == len(made.jobs) == 1)
+        if not complete and len(bodies) > 1 and not dry_run:
+            note(f"{len(made.jobs)} of {len(bodies)} were submitted. The same command with --batch {word} goes on.")
+    created, code = made.jobs, made.code
     if dry_run and created and not output.is_document:
         from klipstream_cli.dry_run import print_outlook
 
@@ -96,27 +124,9 @@ def command(
     if dry_run or not names or not (wait or watch or logs):
         return code
     if logs:
-        from klipstream_cli.log_view import follow_job
+        from klipstream_cli.log_following import follow_job
 
         return follow_job(session, names[0], timeout) or code
     from klipstream_cli.waiting import wait_finished, watch_finished
 
     return (watch_finished if watch else wait_finished)(session, names, timeout) or code
-
-
-def _create(session: Session, bodies: list[dict[str, Any]], dry_run: bool) -> tuple[list[dict[str, Any]], int]:
-    """All that the server takes; what it refuses is said, and the others go on. Raises where none can succeed."""
-    created, code = [], 0
-    for body in bodies:
-        try:
-            created.append(session.api.create(ANALYSIS_JOBS, session.namespace, body, dry_run=dry_run))
-        except ApiProblem as problem:
-            if len(bodies) == 1 or isinstance(problem, Forbidden) or problem.code is not Exit.REFUSED:
-                if created:
-                    note(f"{len(created)} of {len(bodies)} were submitted before this:")
-                    for job in created:
-                        note(f"  {job['metadata']['name']}")
-                raise
-            note(f"error: {body['spec']['videoUrl']}: {problem.message}")
-            code = int(problem.code)
-    return created, code

@@ -12,6 +12,7 @@ Examples:
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -44,17 +45,20 @@ def command(
     picture = Picture()
     feeds = Feeds(session, picture)
     session.scope  # noqa: B018 - a bad kubeconfig is told before the screen is taken
+    session.api.credentials.headers()  # and an exec plugin asks before
+    session.api.credentials.may_ask = once
     feeds.start()
     if not once:
         Screen(session, picture, feeds, Console()).run()
         return
+    seconds = session.timeout_seconds or math.inf
     columns, lines = shutil.get_terminal_size(ONCE_SIZE)
     size = columns, lines - 1 if sys.stdout.isatty() else lines  # the prompt needs a line
     if svg is None:
-        show_once(session, picture, feeds, Console(width=size[0], height=size[1]), session.timeout_seconds)
+        show_once(session, picture, feeds, Console(width=size[0], height=size[1]), seconds)
         return
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         console = Console(width=size[0], height=size[1], record=True, file=nowhere, force_terminal=True,
                           color_system="truecolor")  # fmt: skip
-        show_once(session, picture, feeds, console, session.timeout_seconds)
+        show_once(session, picture, feeds, console, seconds)
     console.save_svg(svg, title="kubectl analysis top")

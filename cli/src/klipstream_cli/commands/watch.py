@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from klipstream_cli.errors import Exit, Problem
 from klipstream_cli.jobs_view import phase_of
 from klipstream_cli.options import FieldSelectorOption, SelectorOption, WaitOption
 from klipstream_cli.printing import note
@@ -31,6 +32,8 @@ def command(
     """Follow jobs."""
     session = current()
     chosen = list(dict.fromkeys(names or []))
+    if chosen and (selector or field_selector):
+        raise Problem("give names or selectors, not both", Exit.USAGE)
     if chosen:
         for name in chosen:
             session.api.get(ANALYSIS_JOBS, session.namespace, name)  # NotFound now, and not never

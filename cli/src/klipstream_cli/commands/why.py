@@ -8,16 +8,14 @@ Examples:
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from klipstream_api import AnalysisJob, Phase, Priority
-from klipstream_cli.errors import Exit, Problem
 from klipstream_cli.jobs_view import condition as raw_condition
-from klipstream_cli.models import job_of, queue_name, queue_outlook, queues_in
-from klipstream_cli.options import JobName, Output, OutputOption
+from klipstream_cli.models import job_from, queue_name, queue_outlook, queues_in
+from klipstream_cli.options import JobName, Output, OutputOption, no_names
 from klipstream_cli.outlook_text import as_json, basis_text, finish_text, start_text
-from klipstream_cli.printing import coloured, document, paint, safe, table
+from klipstream_cli.printing import coloured, document, paint, safe, say, table
 from klipstream_cli.reasons import command_for, reasons
 from klipstream_cli.resources import ANALYSIS_JOBS
 from klipstream_cli.session import Session, current
@@ -31,10 +29,9 @@ SHOWN_AHEAD = 5
 def command(name: JobName, output: OutputOption = Output.TABLE) -> None:
     """Why a job waits."""
     session = current()
-    if output in (Output.NAME,):
-        raise Problem("why answers with -o table, wide, json or yaml", Exit.USAGE)
+    no_names(output, "why")
     raw = session.api.get(ANALYSIS_JOBS, session.namespace, name)
-    job = job_of(raw)
+    job = job_from(raw)
     queues = queues_in(session, session.namespace)
     wanted = queue_name(job, queues or [])
     queue = next((queue for queue in queues or [] if queue.metadata.name == wanted), None)
@@ -65,7 +62,7 @@ def _print(
     found: list[Reason], what_if: dict[Priority, Outlook],
 ) -> None:  # fmt: skip
     now, on = session.api.now(), coloured()
-    name, out = job.metadata.name, sys.stdout.write
+    name, out = job.metadata.name, say
     priority = job.status.effective_priority or job.spec.priority
     aged = f" (raised from {job.spec.priority} by waiting)" if priority is not job.spec.priority else ""
     queue = f" in the queue {view.queue.metadata.name}" if view is not None else ""
@@ -98,7 +95,7 @@ def _print_ahead(view: QueueOutlook, job: AnalysisJob, session: Session) -> None
     now = session.api.now()
     running = [view.jobs[entry.uid] for entry in view.queue.status.admitted if entry.uid in view.jobs]
     if running:
-        sys.stdout.write("\nRunning now:\n")
+        say("\nRunning now:\n")
         rows = []
         for each in running[:SHOWN_AHEAD]:
             progress, outlook = each.status.progress, view.of(each)
@@ -108,10 +105,10 @@ def _print_ahead(view: QueueOutlook, job: AnalysisJob, session: Session) -> None
             rows.append((f"  {each.metadata.name}", each.spec.priority.value, percentage, stage, left))
         table(("  NAME", "PRIORITY", "PROGRESS", "STAGE", "ESTIMATE"), rows)
         if len(running) > SHOWN_AHEAD:
-            sys.stdout.write(f"  … and {len(running) - SHOWN_AHEAD} more\n")
+            say(f"  … and {len(running) - SHOWN_AHEAD} more\n")
     ahead = view.ahead_of(job)
     if ahead and job.uid in {rank.uid for rank in view.line}:
-        sys.stdout.write("\nAhead in line:\n")
+        say("\nAhead in line:\n")
         places: list[tuple[str, str, str]] = []
         for rank in ahead[:SHOWN_AHEAD]:
             other = view.jobs[rank.uid]
@@ -120,14 +117,12 @@ def _print_ahead(view: QueueOutlook, job: AnalysisJob, session: Session) -> None
                          start_text(outlook, now)))  # fmt: skip
         table(("  NAME", "PRIORITY", "START"), places)
         if len(ahead) > SHOWN_AHEAD:
-            sys.stdout.write(f"  … and {len(ahead) - SHOWN_AHEAD} more\n")
+            say(f"  … and {len(ahead) - SHOWN_AHEAD} more\n")
     slot = view.next_slot_seconds()
     if slot is not None and slot > 0:
         from datetime import timedelta
 
-        sys.stdout.write(
-            f"\nThe next slot is free at about {clock(now + timedelta(seconds=slot), now)} (in {span(slot)}).\n"
-        )
+        say(f"\nThe next slot is free at about {clock(now + timedelta(seconds=slot), now)} (in {span(slot)}).\n")
 
 
 def _not_waiting(job: AnalysisJob, raw: dict[str, Any], own: Outlook | None, session: Session) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from klipstream_api import AnalysisJob, AnalysisQueue, Phase, Priority, QueueMode
 from klipstream_cli.api import MERGE, Api
 from klipstream_cli.changing import NothingToDo
-from klipstream_cli.commands.retry import replayed
 from klipstream_cli.errors import Problem
+from klipstream_cli.replaying import replayed
 from klipstream_cli.resources import ANALYSIS_JOBS, ANALYSIS_QUEUES
 
 ACTION_SECONDS = 5.0
@@ -39,12 +39,21 @@ def retry(api: Api, job: AnalysisJob) -> str:
     return _job(api, job, spec, "runs again")
 
 
-def pause(api: Api, queue: AnalysisQueue) -> str:
-    """Pause a queue, or resume it."""
-    name = queue.metadata.name
-    mode = QueueMode.PAUSED if queue.spec.mode is QueueMode.RUNNING else QueueMode.RUNNING
+def next_mode(queue: AnalysisQueue) -> QueueMode:
+    """What pausing makes of a queue: one that runs is paused; one that is paused or drains runs again."""
+    return QueueMode.PAUSED if queue.spec.mode is QueueMode.RUNNING else QueueMode.RUNNING
+
+
+def pause(api: Api, queue: AnalysisQueue, mode: QueueMode) -> str:
+    """Set the mode of a queue, if it has the one that was seen when the key was pressed."""
+    name, namespace = queue.metadata.name, queue.metadata.namespace
     try:
-        api.patch(ANALYSIS_QUEUES, queue.metadata.namespace, name, {"spec": {"mode": mode.value}})
+        now = api.get(ANALYSIS_QUEUES, namespace, name)
+        if (found := str(now["spec"].get("mode") or QueueMode.RUNNING.value)) != queue.spec.mode.value:
+            return f"{name} is {found} by now; nothing was changed"
+        # The version: a drain that somebody begins at this moment is not ended.
+        body = {"metadata": {"resourceVersion": now["metadata"]["resourceVersion"]}, "spec": {"mode": mode.value}}
+        api.patch(ANALYSIS_QUEUES, namespace, name, body)
     except Problem as problem:
         return f"{name}: {problem.message}"
     return f"{name} is {mode}"

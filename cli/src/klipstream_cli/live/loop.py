@@ -8,8 +8,8 @@ from collections.abc import Callable
 from rich.console import Console, Group
 from rich.live import Live
 
-from klipstream_api import AnalysisJob, AnalysisQueue
-from klipstream_cli.errors import Problem
+from klipstream_api import AnalysisJob, AnalysisQueue, QueueMode
+from klipstream_cli.errors import Unreachable
 from klipstream_cli.live import actions
 from klipstream_cli.live.keys import Keys
 from klipstream_cli.live.picture import Feeds, Picture
@@ -80,7 +80,7 @@ class Screen:
             if key.lower() == "y":
                 self._act(pending)
             else:
-                view.message = "nothing was changed"
+                self._tell("nothing was changed")
             return
         with self._picture.lock:
             jobs = rows(self._picture, view)
@@ -114,12 +114,22 @@ class Screen:
             case "-" if job is not None:
                 self._act(lambda: actions.move(self._api, job, -1))
             case "p" if queue is not None:
-                self._act(lambda: actions.pause(self._api, queue))
+                self._ask_to_pause(queue)
+
+    def _ask_to_pause(self, queue: AnalysisQueue) -> None:
+        mode, name = actions.next_mode(queue), queue.metadata.name
+        ends = " and end its drain" if queue.spec.mode is QueueMode.DRAINING else ""
+        verb = "Pause" if mode is QueueMode.PAUSED else "Resume"
+        self._view.question = f"{verb} the queue {name}{ends}?"
+        self._pending = lambda: actions.pause(self._api, queue, mode)
 
     def _act(self, action: Callable[[], str]) -> None:
-        self._view.message = action()
+        self._tell(action())
         with self._picture.lock:
             self._picture.forget_views()
+
+    def _tell(self, message: str) -> None:
+        self._view.message, self._view.said_at = message, self._feeds.now()
 
     def _the_queue(self, job: AnalysisJob | None) -> AnalysisQueue | None:
         """The queue that is chosen, else the selected job's, else the only one."""
@@ -153,7 +163,7 @@ def once(session: Session, picture: Picture, feeds: Feeds, console: Console, sec
         if picture.failed is not None:
             raise picture.failed
         if time.monotonic() > deadline:
-            raise Problem(f"the API server did not answer within {seconds:g} s")
+            raise Unreachable(f"the API server did not answer within {seconds:g} s")
         picture.changed.wait(0.1)
         picture.changed.clear()
     if picture.failed is not None:

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from klipstream_api import AnalysisJob, AnalysisQueue, Phase
+from klipstream_api import AnalysisJob, AnalysisQueue
+from klipstream_api.phases import FINISHED_PHASES
 from klipstream_cli.api import Api
 from klipstream_cli.errors import Problem
 from klipstream_cli.following import changes
@@ -62,7 +63,7 @@ class Picture:
         known = self._views.get(queue.key)
         fresh = FRESH_SECONDS if len(self.jobs) < MANY_JOBS else MANY_FRESH_SECONDS
         if known is None or (now - known[0]).total_seconds() >= fresh:
-            open_jobs = (job for job in self.jobs.values() if job.status.phase not in _FINISHED)
+            open_jobs = (job for job in self.jobs.values() if job.status.phase not in FINISHED_PHASES)
             known = now, outlook(queue, open_jobs, self.queues.values(), now)
             self._views[queue.key] = known
         return known[1]
@@ -74,14 +75,11 @@ class Picture:
     def outlook_of(self, job: AnalysisJob, now: datetime) -> Outlook | None:
         """The outlook of a job as its queue's view has it."""
         queue = self.queue_of(job)
-        if queue is None or job.status.phase in _FINISHED:
+        if queue is None or job.status.phase in FINISHED_PHASES:
             return None
         view = self.view(queue, now)
         known = view.jobs.get(job.uid)
         return view.of(known) if known is not None else None
-
-
-_FINISHED = (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.REJECTED)
 
 
 def _put(

@@ -17,6 +17,7 @@ from klipstream_cli.times import span
 from klipstream_queueing.outlook import Outlook, expected_rank
 
 WIDE_COLUMNS = 120
+MESSAGE_SECONDS = 5.0
 PHASE_STYLES = {
     Phase.QUEUED: "cyan", Phase.STARTING: "blue", Phase.RUNNING: "bright_blue", Phase.BACKING_OFF: "yellow",
     Phase.SUCCEEDED: "green", Phase.FAILED: "red", Phase.CANCELLED: "bright_black", Phase.REJECTED: "magenta",
@@ -39,6 +40,8 @@ class View:
     why: bool = False
     question: str = ""
     message: str = ""
+    said_at: datetime | None = None
+    """When the message was new."""
     place: int = 0
     """Row of what is selected."""
     first_row: int = 0
@@ -94,7 +97,7 @@ def frame(picture: Picture, view: View, width: int, height: int, now: datetime, 
         what = "No unfinished jobs (f shows finished ones)." if len(picture.loaded) == 2 else "Reading…"
         lines.append(Text(what, style="bright_black"))
     lines += [Text("")] * (height - 2 - len(panel) - len(lines))
-    lines += [*panel, _message(picture, view, len(jobs), room), Text(KEYS, style="bright_black")]
+    lines += [*panel, _message(picture, view, len(jobs), room, now), Text(KEYS, style="bright_black")]
     for line in lines:
         line.truncate(width, overflow="ellipsis")
         line.no_wrap = True
@@ -243,7 +246,7 @@ def _why(picture: Picture, view: View, width: int, now: datetime) -> list[Text]:
     found = reasons(job, queue, outlook.position if outlook is not None else None, now)
     lines = [
         Text("─" * width, style="bright_black"),
-        Text(f"{job.metadata.name}: {job.spec.video_url or ''}", style="bold"),
+        Text(f"{job.metadata.name}: {safe(job.spec.video_url or '')}", style="bold"),
     ]
     lines += [Text(f"• {safe(reason.message)}") for reason in found[:3]]
     if not found:
@@ -260,12 +263,14 @@ def _why(picture: Picture, view: View, width: int, now: datetime) -> list[Text]:
     return lines
 
 
-def _message(picture: Picture, view: View, count: int, room: int) -> Text:
+def _message(picture: Picture, view: View, count: int, room: int, now: datetime) -> Text:
+    """One line: a question, else what became of the last key, else what is wrong; the former for a while only."""
     if view.question:
         return Text(f"{view.question} y/n", style="bold yellow")
-    if picture.problems:
+    is_new = view.said_at is not None and (now - view.said_at).total_seconds() < MESSAGE_SECONDS
+    if picture.problems and not (view.message and is_new):
         return Text(f"Not current: {safe(next(iter(picture.problems.values())))}", style="bold red")
     if view.message:
-        return Text(view.message, style="green")
+        return Text(safe(view.message), style="green")
     hidden = count - room
     return Text(f"{count} jobs" + (f", {hidden} of them beyond the screen" if hidden > 0 else ""), style="bright_black")

@@ -14,7 +14,7 @@ from klipstream_cli.dead_letters import dead_letters, last_attempt
 from klipstream_cli.jobs_view import queue_of
 from klipstream_cli.options import NoHeadersOption, Output, OutputOption, QueueOption, SelectorOption
 from klipstream_cli.printing import note, objects, table
-from klipstream_cli.resources import API_VERSION
+from klipstream_cli.resources import with_kind
 from klipstream_cli.session import current
 from klipstream_cli.times import age
 
@@ -30,7 +30,7 @@ def command(
     session = current()
     jobs = dead_letters(session, session.scope, queue=queue, fingerprint=fingerprint, selector=selector)
     if output.is_document:
-        full = [{"apiVersion": API_VERSION, "kind": "AnalysisJob"} | job for job in jobs]
+        full = [with_kind(job, "AnalysisJob") for job in jobs]
         objects(full, output, "analysisjob.analysis.klipstream.io")
         return
     if not jobs:

@@ -15,12 +15,13 @@ import typer
 
 from klipstream_cli.administration import REPLAY, ask, stamp
 from klipstream_cli.changing import change_all, confirmed
-from klipstream_cli.commands.retry import replayed
 from klipstream_cli.dead_letters import dead_letters
 from klipstream_cli.errors import Exit, Problem
 from klipstream_cli.following import changes
 from klipstream_cli.jobs_view import queue_of
 from klipstream_cli.options import WaitOption, YesOption
+from klipstream_cli.printing import say
+from klipstream_cli.replaying import replayed
 from klipstream_cli.resources import ANALYSIS_QUEUES
 from klipstream_cli.session import Session, current
 from klipstream_cli.times import span
@@ -32,7 +33,7 @@ def command(
     which: Annotated[list[str], typer.Argument(metavar="FINGERPRINT|NAME...", help="A group, or AnalysisJobs.")],
     canary: Annotated[bool, typer.Option("--canary/--no-canary", help="Of a group, one goes first.")] = True,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until the canary has decided and the others follow.")
+        bool, typer.Option("--wait", help="Wait until the canary has decided; without one, until they have ended.")
     ] = False,
     yes: YesOption = False,
     timeout: WaitOption = 3600.0,
@@ -41,19 +42,29 @@ def command(
     session = current()
     group = dead_letters(session, session.namespace, fingerprint=which[0]) if len(which) == 1 else []
     if not group:
-        return change_all(session, which, "runs again", replayed)
+        return _at_once(session, which, wait, timeout)
     fingerprint = which[0]
     if not canary:
         confirmed(f"Run all {len(group)} dead letters of {fingerprint} again at once?", yes)
-        return change_all(session, [job["metadata"]["name"] for job in group], "runs again", replayed)
+        return _at_once(session, [job["metadata"]["name"] for job in group], wait, timeout)
     code = 0
     for queue in sorted({queue_of(job) for job in group}):
         answer = ask(session, queue, REPLAY, f"{fingerprint} {stamp()}", min(timeout, ANSWER_SECONDS))
-        sys.stdout.write(f"{queue}: {answer.get('message', '')}\n")
+        say(f"{queue}: {answer.get('message', '')}\n")
         sys.stdout.flush()
         if wait:
             code = max(code, _follow(session, queue, fingerprint, str(answer.get("at") or ""), timeout))
     return code
+
+
+def _at_once(session: Session, names: list[str], wait: bool, seconds: float) -> int:
+    """Run jobs again without a canary; with `wait`, the exit code says whether they succeeded."""
+    changed = change_all(session, names, "runs again", replayed)
+    if not wait or not changed.names:
+        return changed.code
+    from klipstream_cli.waiting import wait_finished
+
+    return changed.worse(wait_finished(session, changed.names, seconds))
 
 
 def _follow(session: Session, queue: str, fingerprint: str, asked_at: str, seconds: float) -> int:
@@ -67,7 +78,7 @@ def _follow(session: Session, queue: str, fingerprint: str, asked_at: str, secon
             continue
         message = f"{replay['state']}: {replay.get('message', '')}"
         if message != said and replay["state"] != "Canary":
-            sys.stdout.write(f"{queue}: {message}\n")
+            say(f"{queue}: {message}\n")
             sys.stdout.flush()
             said = message
         if replay["state"] == "Finished":

@@ -6,7 +6,6 @@ Examples:
   kubectl analysis dlq show 8c1f5e6ab0d34f27
 """
 
-import sys
 from typing import Annotated
 
 import typer
@@ -15,8 +14,8 @@ from klipstream_cli.dead_letters import dead_letters, is_dead, last_attempt
 from klipstream_cli.errors import Exit, NotFound, Problem
 from klipstream_cli.jobs_view import phase_of, queue_of
 from klipstream_cli.options import Output, OutputOption
-from klipstream_cli.printing import objects, safe, table
-from klipstream_cli.resources import ANALYSIS_JOBS, API_VERSION
+from klipstream_cli.printing import objects, safe, say, table
+from klipstream_cli.resources import ANALYSIS_JOBS, with_kind
 from klipstream_cli.session import current
 from klipstream_cli.times import age
 
@@ -41,12 +40,12 @@ def command(
         status(which, output)
         return
     if output.is_document:
-        full = [{"apiVersion": API_VERSION, "kind": "AnalysisJob"} | job for job in group]
+        full = [with_kind(job, "AnalysisJob") for job in group]
         objects(full, output, "analysisjob.analysis.klipstream.io")
         return
     last, now = last_attempt(group[0]), session.api.now()
-    sys.stdout.write(f"{len(group)} dead letters failed alike ({which})\n")
-    sys.stdout.write(
+    say(f"{len(group)} dead letters failed alike ({which})\n")
+    say(
         f"{last.get('failureClass', '')} {last.get('reason', '')}: {safe(str(last.get('message') or 'no message'))}\n\n"
     )
     rows = [
@@ -55,4 +54,4 @@ def command(
         for job in group
     ]  # fmt: skip
     table(("NAME", "QUEUE", "ATTEMPTS", "FAILED", "LOG"), rows)
-    sys.stdout.write(f"\n→ kubectl analysis dlq replay {which}    # one goes first, the others follow if it succeeds\n")
+    say(f"\n→ kubectl analysis dlq replay {which}    # one goes first, the others follow if it succeeds\n")

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from klipstream_cli.administration import CLEAR, ask, say, stamp
+from klipstream_cli.administration import CLEAR, ask, say_answer, stamp
 from klipstream_cli.changing import confirmed
 from klipstream_cli.options import WaitOption, YesOption
 from klipstream_cli.resources import ANALYSIS_QUEUES
@@ -27,4 +27,4 @@ def command(
     status = session.api.get(ANALYSIS_QUEUES, session.namespace, queue).get("status", {})
     waiting = int(status.get("queued") or 0) + int(status.get("backingOff") or 0)
     confirmed(f"Cancel all {waiting} waiting jobs of the queue {queue} in {session.namespace}?", yes)
-    say(queue, ask(session, queue, CLEAR, f"{queue} {stamp()}", timeout))
+    say_answer(queue, ask(session, queue, CLEAR, f"{queue} {stamp()}", timeout))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from klipstream_cli.administration import CLEAR_STUCK, ask, say, stamp, the_queue
+from klipstream_cli.administration import CLEAR_STUCK, ask, say_answer, stamp, the_queue
 from klipstream_cli.options import WaitOption
 from klipstream_cli.session import current
 
@@ -23,4 +23,4 @@ def command(
     """End attempts that do not get on."""
     session = current()
     name = the_queue(session, queue)
-    say(name, ask(session, name, CLEAR_STUCK, stamp(), timeout))
+    say_answer(name, ask(session, name, CLEAR_STUCK, stamp(), timeout))

@@ -6,7 +6,6 @@ Examples:
   kubectl analysis queue config live --max-concurrent-jobs 5 --retry-delays 30,120,300
 """
 
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +13,7 @@ import typer
 from klipstream_cli.administration import the_queue
 from klipstream_cli.errors import Exit, Problem
 from klipstream_cli.options import Output, OutputOption
-from klipstream_cli.printing import document, objects, table
+from klipstream_cli.printing import document, objects, say, table
 from klipstream_cli.resources import ANALYSIS_QUEUES
 from klipstream_cli.session import current
 
@@ -62,7 +61,7 @@ def command(
     elif output.is_document:
         document({key: obj["spec"][key] for key in SHOWN if key in obj["spec"]}, output)
     elif changed:
-        sys.stdout.write(f"analysisqueue.analysis.klipstream.io/{name} configured\n")
+        say(f"analysisqueue.analysis.klipstream.io/{name} configured\n")
     else:
         table(
             ("SETTING", "VALUE"), [(key, _words(obj["spec"][key])) for key in SHOWN if obj["spec"].get(key) is not None]

@@ -15,6 +15,7 @@ from klipstream_cli.errors import Exit, Problem
 from klipstream_cli.following import changes
 from klipstream_cli.jobs_view import condition
 from klipstream_cli.options import WaitOption
+from klipstream_cli.printing import say
 from klipstream_cli.resources import ANALYSIS_QUEUES
 from klipstream_cli.session import current
 from klipstream_cli.times import span
@@ -42,13 +43,13 @@ def command(
         status, drained = obj.get("status", {}), condition(obj, "Drained")
         seen = int(status.get("observedGeneration") or 0) >= int(obj["metadata"].get("generation") or 0)
         if seen and drained.get("status") == "True":
-            sys.stdout.write(f"{name} is drained.\n")
+            say(f"{name} is drained.\n")
             return
         if obj["spec"].get("mode") != "Draining":
             raise Problem(f"{name} is {obj['spec'].get('mode')} again", Exit.REFUSED)
         left = tuple(int(status.get(key) or 0) for key in ("active", "queued", "backingOff"))
         if left != last:
-            sys.stdout.write(f"{name}: {left[0]} running, {left[1]} waiting, {left[2]} backing off\n")
+            say(f"{name}: {left[0]} running, {left[1]} waiting, {left[2]} backing off\n")
             sys.stdout.flush()
             last = left
     raise Problem(f"{name} is not drained after {span(timeout)}; it goes on draining", Exit.TIMED_OUT)

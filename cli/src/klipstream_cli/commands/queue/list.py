@@ -8,7 +8,7 @@ Examples:
 from klipstream_cli.options import FieldSelectorOption, NoHeadersOption, Output, OutputOption, SelectorOption
 from klipstream_cli.printing import note, objects, table
 from klipstream_cli.queues_view import COLOURS, HEADER, WIDE, row, wide
-from klipstream_cli.resources import ANALYSIS_QUEUES, API_VERSION
+from klipstream_cli.resources import ANALYSIS_QUEUES, with_kind
 from klipstream_cli.session import current
 
 
@@ -22,7 +22,7 @@ def command(
     session = current()
     queues, _ = session.api.list(ANALYSIS_QUEUES, session.scope, label_selector=selector, field_selector=field_selector)
     if output.is_document:
-        full = [{"apiVersion": API_VERSION, "kind": "AnalysisQueue"} | queue for queue in queues]
+        full = [with_kind(queue, "AnalysisQueue") for queue in queues]
         objects(full, output, "analysisqueue.analysis.klipstream.io")
         return
     if not queues:

@@ -1,4 +1,4 @@
-"""Have the operator read everything again, and say what it had missed.
+"""Have the operator read everything again, and say_answer what it had missed.
 
 Examples:
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from klipstream_cli.administration import RECONCILE, ask, say, stamp, the_queue
+from klipstream_cli.administration import RECONCILE, ask, say_answer, stamp, the_queue
 from klipstream_cli.options import WaitOption
 from klipstream_cli.session import current
 
@@ -23,4 +23,4 @@ def command(
     """Have the operator read everything again."""
     session = current()
     name = the_queue(session, queue)
-    say(name, ask(session, name, RECONCILE, stamp(), timeout))
+    say_answer(name, ask(session, name, RECONCILE, stamp(), timeout))

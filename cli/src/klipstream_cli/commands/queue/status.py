@@ -8,19 +8,17 @@ Examples:
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from klipstream_cli.administration import the_queue
-from klipstream_cli.commands.status import bar
 from klipstream_cli.errors import ApiProblem
-from klipstream_cli.models import queue_of, queue_outlook, queues_in
+from klipstream_cli.models import queue_from, queue_outlook, queues_in
 from klipstream_cli.options import Output, OutputOption
 from klipstream_cli.outlook_text import start_text
-from klipstream_cli.printing import STATE_COLOURS, coloured, objects, paint, safe, table
+from klipstream_cli.printing import STATE_COLOURS, bar, coloured, objects, paint, safe, say, table
 from klipstream_cli.queues_view import mean
 from klipstream_cli.resources import ANALYSIS_QUEUES
 from klipstream_cli.session import Session, current
@@ -46,10 +44,10 @@ def command(
         return
     on = coloured()
     for label, value in _facts(raw, session, on):
-        sys.stdout.write(f"{paint(f'{label:<14}', 'bold', on)}{value}\n")
+        say(f"{paint(f'{label:<14}', 'bold', on)}{value}\n")
     try:
         queues = queues_in(session, session.namespace) or []
-        view = queue_outlook(session, session.namespace, queue_of(raw), queues)
+        view = queue_outlook(session, session.namespace, queue_from(raw), queues)
     except ApiProblem:
         view = None
     if view is not None:
@@ -104,16 +102,16 @@ def _line(view: QueueOutlook, session: Session) -> None:
         priority = (job.status.effective_priority or job.spec.priority).value
         rows.append((str(len(rows) + 1), job.metadata.name, priority, start_text(view.of(job), now)))
     if rows:
-        sys.stdout.write("\nNext to start:\n")
+        say("\nNext to start:\n")
         table(("PLACE", "NAME", "PRIORITY", "START"), rows)
         if len(view.line) > SHOWN:
-            sys.stdout.write(f"… and {len(view.line) - SHOWN} more\n")
+            say(f"… and {len(view.line) - SHOWN} more\n")
 
 
 def _groups(raw: dict[str, Any]) -> None:
     groups = raw.get("status", {}).get("deadLetterGroups") or []
     if groups:
-        sys.stdout.write("\nDead letters (kubectl analysis dlq groups):\n")
+        say("\nDead letters (kubectl analysis dlq groups):\n")
         table(("FINGERPRINT", "COUNT", "REASON"),
               [(g["fingerprint"], str(g["count"]), str(g.get("reason", ""))) for g in groups[:SHOWN]])  # fmt: skip
 
@@ -121,7 +119,7 @@ def _groups(raw: dict[str, Any]) -> None:
 def _operations(raw: dict[str, Any], session: Session) -> None:
     operations = raw.get("status", {}).get("operations") or []
     if operations:
-        sys.stdout.write("\nRequests:\n")
+        say("\nRequests:\n")
         now = session.api.now()
         rows = [
             (o["name"], f"{age(o['at'], now)} ago" if o.get("at") else "refused", str(o.get("message", "")))
