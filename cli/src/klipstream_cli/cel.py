@@ -30,7 +30,7 @@ class Absent(LookupError):
 def evaluate(rule: str, scope: Scope) -> Any:
     """The value of an expression. Raises Unsupported, Absent."""
     parser = _Parser(_tokens(rule))
-    node = parser.either()
+    node = parser.expression()
     parser.end()
     return node(scope)
 
@@ -54,7 +54,7 @@ def _tokens(rule: str) -> list[_Token]:
 
 
 class _Parser:
-    """Precedence, lowest first: ||, &&, comparison and in, + and -, !, members and calls."""
+    """Precedence, lowest first: ? :, ||, &&, comparison and in, + and -, !, members and calls."""
 
     def __init__(self, tokens: list[_Token]) -> None:
         self._tokens, self._place = tokens, 0
@@ -76,7 +76,16 @@ class _Parser:
         if self._take(text) is None:
             raise Unsupported(f"{text!r} is missing before {self._peek()!r}")
 
-    def either(self) -> Node:
+    def expression(self) -> Node:
+        condition = self._either()
+        if not self._take("?"):
+            return condition
+        then = self.expression()
+        self._expect(":")
+        otherwise = self.expression()
+        return lambda scope: then(scope) if condition(scope) else otherwise(scope)
+
+    def _either(self) -> Node:
         left = self._both()
         while self._take("||"):
             left = self._or(left, self._both())
@@ -131,14 +140,14 @@ class _Parser:
             value = re.sub(r"\\(.)", r"\1", token.text[1:-1])
             return lambda _scope: value
         if token.text == "(":
-            inner = self.either()
+            inner = self.expression()
             self._expect(")")
             return inner
         if token.text == "[":
             items = self._arguments("]")
             return lambda scope: [item(scope) for item in items]
         if token.text == "has" and self._take("("):
-            path = self.either()
+            path = self.expression()
             self._expect(")")
             return lambda scope: _is_there(path, scope)
         if token.text in ("true", "false"):
@@ -154,7 +163,7 @@ class _Parser:
                 self._place += 1
                 node = self._call(node, name) if self._take("(") else self._field(node, name)
             elif self._take("["):
-                key = self.either()
+                key = self.expression()
                 self._expect("]")
                 node = self._item(node, key)
             else:
@@ -173,7 +182,7 @@ class _Parser:
             variable = self._tokens[self._place].text
             self._place += 1
             self._expect(",")
-            body = self.either()
+            body = self.expression()
             self._expect(")")
             return _macro(name, node, variable, body)
         arguments = self._arguments(")")
@@ -187,7 +196,7 @@ class _Parser:
         while not self._take(closing):
             if found:
                 self._expect(",")
-            found.append(self.either())
+            found.append(self.expression())
         return found
 
 

@@ -188,13 +188,19 @@ def _rules(value: Any, schema: Schema, path: str) -> Iterator[str]:
         if "oldSelf" in each["rule"]:
             continue
         try:
-            holds = evaluate(each["rule"], {"self": value})
+            scope = {"self": value}
+            said = "" if evaluate(each["rule"], scope) else _said(each, scope)
         except (Unsupported, Absent):
             continue  # the server will judge
-        if not holds:
+        if said:
             kind = "object" if isinstance(value, dict) else "array" if isinstance(value, list) else None
             shown = f'"{kind}"' if kind else _shown(value)
-            yield f"{path or '<nil>'}: Invalid value: {shown}: {each['message']}"
+            yield f"{path or '<nil>'}: Invalid value: {shown}: {said}"
+
+
+def _said(rule: Schema, scope: dict[str, Any]) -> str:
+    """What the server says where a rule does not hold."""
+    return str(rule["message"]) if "message" in rule else str(evaluate(rule["messageExpression"], scope))
 
 
 def _with_defaults(value: Any, schema: Schema) -> Any:

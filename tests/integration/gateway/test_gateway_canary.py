@@ -52,7 +52,8 @@ def relay(stack, control_plane, receivers: Receivers, tmp_path: Path) -> Iterato
     (tmp_path / "ring.json").write_text(stack.ring.to_json())
     made = Relay(
         control_plane.kubeconfig, tmp_path / "relay", stack.world.namespace, KLIPSTREAM_LOG_LEVEL="DEBUG",
-        KLIPSTREAM_CA_FILE=str(receivers.certificate), KLIPSTREAM_SEALING_RING=str(tmp_path / "ring.json"),
+        KLIPSTREAM_CA_FILE=str(receivers.certificate), KLIPSTREAM_ALLOWED_HOSTS="localhost",
+        KLIPSTREAM_SEALING_RING=str(tmp_path / "ring.json"),
     )  # fmt: skip
     made.start()
     until(lambda: made.ready, made.said)
