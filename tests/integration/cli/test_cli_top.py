@@ -80,24 +80,6 @@ def test_top_shows_what_runs_and_waits_and_its_keys_change_it(stage: World, anal
     stage.kubectl("delete", "aj", *names)
 
 
-def test_a_drain_is_not_ended_by_a_key_alone(stage: World, analysis, queue: str) -> None:
-    """Neither one that is seen, nor one that began since."""
-    stage.change("aq", queue, mode="Draining")
-    stage.apply(job(f"{queue[2:]}-a", queueName=queue))
-    with screen(analysis, (120, 30), "-A") as terminal:
-        while queue not in terminal.text.splitlines()[1]:
-            before = terminal.text.splitlines()[1]
-            terminal.press("tab")
-            terminal.until(lambda text, before=before: text.splitlines()[1] != before, "another queue")
-        terminal.press("p")
-        terminal.shows(f"Resume the queue {queue} and end its drain? y/n")
-        stage.change("aq", queue, mode="Paused")
-        terminal.until(lambda text: "Paused" in text.splitlines()[1], "the watch tells it")
-        terminal.press("y")
-        terminal.shows(f"{queue} is Paused by now; nothing was changed")
-    assert stage.get("aq", queue)["spec"]["mode"] == "Paused"
-
-
 def row_of(text: str, name: str) -> int:
     """The line of the table in which a job stands; -1 where it does not."""
     return next((n for n, line in enumerate(text.splitlines()) if line.startswith(name)), -1)
@@ -146,3 +128,23 @@ def test_watch_draws_bars_in_a_terminal(stage: World, analysis, queue: str) -> N
     with Terminal(analysis.command("watch", f"{queue}-w"), analysis.environment, 100, 24) as terminal:
         terminal.shows(f"{queue}-w Succeeded", "100%")
         assert terminal.code() == 0
+
+
+def test_a_drain_is_not_ended_by_a_key_alone(stage: World, analysis, queue: str) -> None:
+    """Neither one that is seen, nor one that began since."""
+    stage.change("aq", queue, mode="Draining")
+    with screen(analysis, (120, 30)) as terminal:
+        terminal.shows("q quit", "slots")
+        while True:
+            lines = terminal.text.splitlines()
+            if queue in lines[1] and not lines[2].strip():
+                break
+            terminal.press("tab")
+            terminal.until(lambda text, seen=lines: text.splitlines()[1:4] != seen[1:4], "another queue")
+        terminal.press("p")
+        terminal.shows(f"Resume the queue {queue} and end its drain? y/n")
+        stage.change("aq", queue, mode="Paused")
+        terminal.until(lambda text: "Paused" in text.splitlines()[1], "the watch tells it")
+        terminal.press("y")
+        terminal.shows(f"{queue} is Paused by now; nothing was changed")
+    assert stage.get("aq", queue)["spec"]["mode"] == "Paused"
