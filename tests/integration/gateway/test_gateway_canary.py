@@ -52,8 +52,8 @@ def relay(stack, control_plane, receivers: Receivers, tmp_path: Path) -> Iterato
     (tmp_path / "ring.json").write_text(stack.ring.to_json())
     made = Relay(
         control_plane.kubeconfig, tmp_path / "relay", stack.world.namespace, KLIPSTREAM_LOG_LEVEL="DEBUG",
-        KLIPSTREAM_CA_FILE=str(receivers.certificate), KLIPSTREAM_ALLOWED_HOSTS="localhost",
-        KLIPSTREAM_SEALING_RING=str(tmp_path / "ring.json"),
+        KLIPSTREAM_CA_FILE=str(receivers.certificate), KLIPSTREAM_SEALING_RING=str(tmp_path / "ring.json"),
+        KLIPSTREAM_ALLOWED_HOSTS="localhost", KLIPSTREAM_ALLOWED_NETWORKS="127.0.0.0/8,::1/128",
     )  # fmt: skip
     made.start()
     until(lambda: made.ready, made.said)
@@ -139,7 +139,7 @@ def test_what_was_sealed_is_found_nowhere(stack, control_plane, gateways, relay:
     assert (opened["sealed_video_url"], opened["sealed_params"]) == (url, {"user_id": secret})
     assert stack.admin.post(f"/api/v1/jobs/{job_id}/cancel").status_code == 202
     stack.until(job_id, "cancelled")
-    until(lambda: "job.cancelled" in receivers.types("mine"), relay.said)
+    until(lambda: "job.cancelled" in receivers.types("mine"), lambda: str(relay.deliveries()) + relay.said())
     headers = {name.lower(): value for name, value in receivers.received("mine")[-1].headers.items()}
     assert headers["authorization"] == f"Bearer {token}"
 
