@@ -59,8 +59,11 @@ def test_positions_follow_priority_and_then_the_order_of_submission(stack):
     assert changed.status_code == 200, changed.text
     assert changed.json()["position"] == 2
     assert stack.status(first)["position"] == 3
-    why = stack.reader.get(f"/api/v1/jobs/{first}").json()["why_waiting"]
-    assert [each["code"] for each in why] == ["queue-paused", "jobs-ahead"]
+    codes = ["queue-paused", "jobs-ahead"]
+    stack.world.until(
+        lambda: [each["code"] for each in stack.reader.get(f"/api/v1/jobs/{first}").json()["why_waiting"]] == codes,
+        "it is accepted, and waits for these reasons",
+    )
 
 
 def test_an_idempotency_key_makes_one_job_of_many_sends(stack):
