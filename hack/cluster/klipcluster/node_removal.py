@@ -1,5 +1,6 @@
 """Removing a node so that nothing stays: containers, shims, mounts, cgroups, devices, iptables chains."""
 
+import contextlib
 import os
 import re
 import signal
@@ -23,10 +24,12 @@ def remove(processes: Processes, folder: Path, pod_range: str) -> None:
     What belongs to the whole machine (chains, cgroups) goes only while the bridge is this cluster's: a cluster whose
     node was refused must not take away the one that stood in its way.
     """
+    sockets = _shim_sockets(folder)
     _kill_containers(folder)
     processes.stop("containerd")
     _unmount(folder)
-    _remove_shim_sockets(folder)
+    for socket in sockets | _shim_sockets(folder):
+        socket.unlink(missing_ok=True)
     _remove_log_links(folder)
     if not node_claim.is_ours(folder):
         return
@@ -130,14 +133,17 @@ def _remove_chains() -> None:
         subprocess.run([f"{family}-restore"], input="\n".join(kept) + "\n", text=True, capture_output=True, check=True)
 
 
-def _remove_shim_sockets(folder: Path) -> None:
-    """Shims that were killed leave their sockets; containerd has written down which ones are its own.
+def _shim_sockets(folder: Path) -> set[Path]:
+    """Shims that are killed leave their sockets; containerd has written down which ones are its own.
 
-    Asking who still listens would not do: a killed shim's threads close their files after it already looks dead.
+    It forgets those whose end it sees, so they are read before the shims are killed as well. Asking who still listens
+    would not do: a killed shim's threads close their files after it already looks dead.
     """
-    tasks = folder / "containerd" / "state" / "io.containerd.runtime.v2.task"
-    for address in tasks.glob("*/*/address"):
-        Path(address.read_text().strip().removeprefix("unix://")).unlink(missing_ok=True)
+    found = set()
+    for address in (folder / "containerd" / "state" / "io.containerd.runtime.v2.task").glob("*/*/address"):
+        with contextlib.suppress(FileNotFoundError):
+            found.add(Path(address.read_text().strip().removeprefix("unix://")))
+    return found
 
 
 def _forget_connections(pod_range: str) -> None:
