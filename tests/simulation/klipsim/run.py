@@ -7,6 +7,7 @@ import hashlib
 import logging
 import random
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,7 +102,9 @@ def run(scenario: Scenario, *, keep_history: bool = True) -> Result:
         with simulated_clocks(), _transitions_noted(), nothing_twice():
             return _run(scenario, keep_history)
     finally:
-        gc.collect()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # those that never began complain in their own way
+            gc.collect()
         gc.enable()
         sys.unraisablehook = complain
 
