@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from klipstream_api import FailureClass, names
-from klipstream_operator.workload import AttemptView, PodView, Termination, Waiting
+from klipstream_operator.workload import AttemptView, JobView, PodView, Termination, Waiting
 
 INFRASTRUCTURE_LOSSES_AT_MOST = 10
 
@@ -67,20 +67,22 @@ def classify(attempt: AttemptView) -> Failure:
     job, pod = attempt.job, attempt.ended_pod
     if pod is not None:
         failure = _classify_pod(pod)
-        if failure.reason == "PodDeleted" and job is not None and job.withdrawn:
-            return _infrastructure(pod, "Preempted", f"Kueue's queue {job.queued_in} took the attempt's place away.")
-        if failure.reason == "PodDeleted" and job is not None and job.suspend:
-            return _infrastructure(pod, "JobSuspended", "The attempt's Kubernetes Job was suspended by somebody else.")
+        if failure.reason == "PodDeleted" and job is not None and (job.withdrawn or job.suspend):
+            return _stopped_by_others(job, pod)
         return failure
     if job is not None and job.failed and job.conditions["Failed"] == "DeadlineExceeded":
         return Failure(FailureClass.TIMEOUT, "DeadlineExceeded", "The attempt ran into its time limit.")
     if job is not None and job.failed:
         return _infrastructure(None, "PodDeleted", "The worker's pod was deleted before it ended.")
-    if job is not None and job.withdrawn:
-        return _infrastructure(None, "Preempted", f"Kueue's queue {job.queued_in} took the attempt's place away.")
-    if job is not None and job.suspended:
-        return _infrastructure(None, "JobSuspended", "The attempt's Kubernetes Job was suspended by somebody else.")
+    if job is not None and (job.withdrawn or job.suspended):
+        return _stopped_by_others(job, None)
     return _infrastructure(None, "JobDeleted", "The attempt's Kubernetes Job was deleted.")
+
+
+def _stopped_by_others(job: JobView, pod: PodView | None) -> Failure:
+    if job.withdrawn:
+        return _infrastructure(pod, "Preempted", f"Kueue's queue {job.queued_in} took the attempt's place away.")
+    return _infrastructure(pod, "JobSuspended", "The attempt's Kubernetes Job was suspended by somebody else.")
 
 
 def _classify_pod(pod: PodView) -> Failure:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from klipstream_api import FINISHED_PHASES, AnalysisJob, AnalysisJobStatus, Attempt, Phase, names
+from klipstream_operator.status_diff import ended_attempts
 from klipstream_operator.statuses import waiting_since
 from klipstream_service.trace_context import JobTrace, Span
 
@@ -27,10 +28,7 @@ def spans_of(job: AnalysisJob, after: AnalysisJobStatus, ratio: float) -> tuple[
         attributes = about | {"klipstream.attempt": after.attempt, "klipstream.priority": job.spec.priority.value}
         found.append(Span("admission wait", context, trace.whole.span_id, *_in_order(began, after.started_at),
                           attributes=attributes))  # fmt: skip
-    ended = {entry.attempt for entry in before.attempts if entry.finished_at is not None}
-    for entry in after.attempts:
-        if entry.finished_at is not None and entry.attempt not in ended:
-            found.append(_attempt(entry, trace, about))
+    found += [_attempt(entry, trace, about) for entry in ended_attempts(before, after)]
     if after.phase in FINISHED_PHASES and before.phase not in FINISHED_PHASES and after.finished_at is not None:
         began = after.queued_at or job.metadata.creation_timestamp or after.finished_at
         failed = after.phase in (Phase.FAILED, Phase.REJECTED)

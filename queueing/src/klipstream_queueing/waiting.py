@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from klipstream_api import AnalysisJob, AnalysisQueue, Phase, Priority, QueueMode
+from klipstream_api import AnalysisJob, AnalysisQueue, Phase, QueueMode
 from klipstream_api.meta import condition
 from klipstream_queueing.order import priority_of
+from klipstream_queueing.slots import kept_for_higher
 
 ACCEPTED_WITHIN_SECONDS = 30.0
 """An operator that runs accepts a job within a second; much later there is none."""
@@ -69,6 +70,8 @@ def _reasons(
         starts = "starts" if position == 2 else "start"
         yield "jobs-ahead", f"{ahead} with a higher priority, or submitted earlier, {starts} first."
     limit, active = queue.spec.max_concurrent_jobs, queue.status.active
+    # What higher priorities hold of it already is not seen from here.
+    kept_at_most = kept_for_higher(priority_of(job).value_number, queue.spec.reserved_slots, active={})
     if limit == 0:
         yield "no-slots", f"The queue {name} has no slots: its limit is 0."
     elif active >= limit:
@@ -76,7 +79,7 @@ def _reasons(
         yield "slots-taken", f"{taken} of the queue {name} {'is' if limit == 1 else 'are'} taken."
     elif status.sequence is None:
         yield _not_accepted(job, now)
-    elif position == 1 and limit - active <= _reserved_for_higher(job, queue):
+    elif position == 1 and limit - active <= kept_at_most:
         yield "slots-reserved", f"The free slots of the queue {name} are kept for higher priorities."
     elif position == 1 and held_up is None:
         yield "next", "It is the next to start."
@@ -88,10 +91,3 @@ def _not_accepted(job: AnalysisJob, now: datetime) -> tuple[str, str]:
     if waited <= ACCEPTED_WITHIN_SECONDS:
         return "not-accepted-yet", "The operator has not accepted it yet; that takes less than a second where it runs."
     return "no-operator", f"No operator has accepted it for {waited:.0f} s: is one running?"
-
-
-def _reserved_for_higher(job: AnalysisJob, queue: AnalysisQueue) -> int:
-    """At most; what higher priorities hold of it is not seen from here."""
-    own = priority_of(job).value_number
-    reserved = (queue.spec.reserved_slots or {}).items()
-    return sum(slots for name, slots in reserved if Priority(name).value_number > own)
