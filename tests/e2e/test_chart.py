@@ -19,7 +19,8 @@ from klipcluster.node import ADDRESS
 from klipcluster.tools import tools_folder
 from klipconvex.compare import differences
 from klipconvex.server import SECRET, ConvexTestServer, functions_served
-from klipfake.processes import Process, free_port
+from klipfake.ports import free_port
+from klipfake.processes import Process
 from klipinstall.audit_rights import events_of, never_used, uses_of
 from klipinstall.release import OLD_TAG, ROOT, Tools, build_images, old_release
 from klipjudge.audit import read_requests

@@ -14,7 +14,8 @@ import yaml
 
 from klipcluster import Cluster
 from klipcluster.tools import tools_folder
-from klipfake.processes import Operator, Process, free_port
+from klipfake.ports import free_port
+from klipfake.processes import Operator, Process
 from klipfake.world import World
 from klipstream_operator.status_writer import StatusWriter
 from klipstream_operator.store import Store

@@ -12,7 +12,8 @@ import httpx
 import pytest
 import yaml
 
-from klipfake.processes import Process, free_port
+from klipfake.ports import free_port
+from klipfake.processes import Process
 from klipstream_netguard import PlainHttp, Rules
 from klipstream_relay.sender import Credentials, Sendable, Sender
 from klipstream_relay.signing import new_secret, parse_secrets

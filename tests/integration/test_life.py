@@ -14,28 +14,50 @@ def accepted(world: World) -> bool:
     return all(item["status"].get("sequence") for item in world.items("aj"))
 
 
+def seconds_without_node(pod: dict[str, Any]) -> float:
+    """For how long a pod found no node; 0 where that was never said."""
+    if pod["status"].get("phase") != "Pending":
+        return 0
+    said = [each for each in pod["status"].get("conditions", []) if each["reason"] == "Unschedulable"]
+    return max(
+        (time.time() - datetime.fromisoformat(each["lastTransitionTime"]).timestamp() for each in said), default=0
+    )
+
+
+def let_it_wait_for_room(world: World) -> None:
+    """From now on who tries is not given up after a second: room that comes in that very second would end its pod."""
+    world.change("aq", "default", capacity={"unschedulableSeconds": 600})
+    world.until(lambda: any(seconds_without_node(pod) > 5 for pod in world.items("pods")), "one waits for its node")
+
+
 def test_an_unschedulable_job_gives_its_slot_back_and_goes_on_with_the_same_attempt(world: World) -> None:
     world.room(1)
     world.queue(maxConcurrentJobs=2, capacity={"unschedulableSeconds": 1, "probeSeconds": 1, "probeAtMostSeconds": 4})
-    world.apply(*(job(f"job-{n}", params={"fake_seconds": "6"}) for n in range(3)))
+    world.job("first", params={"fake_seconds": "3600"})
+    world.until_phase("first", "Running")
+    world.apply(*(job(name, params={"fake_seconds": "1"}) for name in ("second", "third")))
     world.until(lambda: bool(world.get("aq", "default")["status"].get("capacity")), "the queue notes the shortage")
     shortage = world.get("aq", "default")["status"]["capacity"][0]
     assert shortage["missing"] == ["cpu"]
 
     def told() -> list[str]:
-        conditions = (world.condition("aj", f"job-{n}", "CapacityAvailable") for n in range(3))
+        conditions = (world.condition("aj", name, "CapacityAvailable") for name in ("second", "third"))
         return [condition["reason"] for condition in conditions if condition.get("status") == "False"]
 
     world.until(lambda: "InsufficientCpu" in told(), "a job says what is missing")
     assert world.condition("aq", "default", "CapacityAvailable")["status"] == "False"
-    world.until(lambda: set(world.phases().values()) == {"Succeeded"}, "all succeed one after the other")
+    let_it_wait_for_room(world)
+    world.room(2)
+    wanted = {"first": "Running", "second": "Succeeded", "third": "Succeeded"}
+    world.until(lambda: world.phases() == wanted, "the others succeed one after the other")
     for item in world.items("aj"):
         assert (item["status"]["attempt"], item["status"]["retries"]) == (1, 0)
         assert len(item["status"]["attempts"]) == 1
     assert len(world.items("jobs")) == 3
     world.until(lambda: world.condition("aq", "default", "CapacityAvailable")["status"] == "True", "room again")
+    world.change("aj", "first", cancel=True)
     world.until(lambda: world.get("aq", "default")["status"]["active"] == 0, "all slots are free")
-    assert world.get("aq", "default")["status"]["totals"]["succeeded"] == 3
+    assert world.get("aq", "default")["status"]["totals"]["succeeded"] == 2
     assert world.get("aq", "default")["status"]["totals"]["retried"] == 0
 
 
@@ -73,6 +95,7 @@ def test_a_job_that_waits_for_room_survives_a_killed_operator_and_a_cancel(world
     world.change("aj", "goes", cancel=True)
     world.operator.start()
     world.until_phase("goes", "Cancelled")
+    let_it_wait_for_room(world)
     world.room(1)
     world.until_phase("stays", "Succeeded")
     assert world.get("aj", "stays")["status"]["attempt"] == 1
@@ -81,7 +104,7 @@ def test_a_job_that_waits_for_room_survives_a_killed_operator_and_a_cancel(world
 
 def test_a_changed_worker_template_takes_over_from_an_attempt_that_found_no_node(world: World) -> None:
     world.room(0)
-    world.queue(capacity={"unschedulableSeconds": 1, "probeSeconds": 30})
+    world.queue(capacity={"unschedulableSeconds": 1, "probeSeconds": 600, "probeAtMostSeconds": 600})
     world.job("film")
     world.until(lambda: world.condition("aj", "film", "CapacityAvailable").get("status") == "False", "given back")
     world.room(1)

@@ -15,7 +15,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from klipfake.node import NODES, written
-from klipfake.processes import Operator, Process, free_port
+from klipfake.ports import free_port
+from klipfake.processes import Operator, Process
 from klipfake.world import World, job, playing
 from klipstream_api import AnalysisJob, AnalysisQueue
 from klipstream_kube import PODS, Client, load_connection

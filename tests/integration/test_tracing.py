@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from klipfake.processes import Operator, Process, free_port
+from klipfake.ports import free_port
+from klipfake.processes import Operator, Process
 from klipfake.world import World, playing
 from klipgate.process import Gateway
 from klipstream_service.trace_context import parse

@@ -16,7 +16,8 @@ from klipchart.readme import values_of
 from klipchart.rights import WHY, render, rights_of
 from klipcluster.tools import tools_folder
 from klipconvex.server import SECRET, functions_served
-from klipfake.processes import Operator, Process, free_port
+from klipfake.ports import free_port
+from klipfake.processes import Operator, Process
 from klipgate.process import Gateway
 from klipstream_api import names
 from klipstream_operator.metrics import REQUESTS

@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import expect
 
 from klipgate.browser import ROOT, Tab, browsing
+from klipgate.minute import early_in_a_minute
 from klipgate.process import Gateway
 from klipgate.stack import Stack
 
@@ -206,6 +207,7 @@ def test_forms_and_pages_are_counted_as_the_api_counts(control_plane, stack, tmp
         gateway.wait()
         with visit(gateway, "admin") as client:
             token = csrf_of(client)
+            early_in_a_minute()
             sent = {"csrf": token, "queue": "paused"}
             answers = [client.post("/dashboard/administration/pause", data=sent).status_code for _ in range(3)]
             assert answers == [200, 200, 429]
@@ -223,6 +225,7 @@ def test_guessing_credentials_is_stopped_here_as_well(control_plane, stack, tmp_
         gateway.wait()
         with visit(gateway) as client:
             wrong: dict[str, Any] = {"credential": f"klip_{'0' * 12}_{'x' * 43}"}
+            early_in_a_minute()
             answers = [client.post("/dashboard/sign-in", data=wrong).status_code for _ in range(31)]
     finally:
         gateway.kill()

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from klipgate.minute import early_in_a_minute
 from klipgate.process import Gateway
 from klipstream_gateway.routes import Scope
 
@@ -94,6 +95,7 @@ def test_a_caller_cannot_choose_its_address(stack, control_plane, tmp_path):
         codes = {}
         for gateway in (strict, proxied):
             gateway.wait()
+            early_in_a_minute()
             with gateway.client() as client:
                 codes[gateway] = [
                     client.get(
@@ -113,6 +115,7 @@ def test_guessing_credentials_is_stopped(stack, control_plane, tmp_path):
     gateway.start()
     try:
         gateway.wait()
+        early_in_a_minute()
         with gateway.client() as client:
             codes = [
                 client.get("/api/v1/jobs", headers={"Authorization": f"Bearer klip_{n:012x}_{'x' * 43}"}).status_code

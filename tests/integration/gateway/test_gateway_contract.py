@@ -18,9 +18,10 @@ import jsonschema
 import pytest
 import yaml
 
-from klipfake.processes import free_port
+from klipfake.ports import free_port
 from klipfault.faults import Refuse, Rule
 from klipfault.proxy import FaultProxy
+from klipgate.minute import early_in_a_minute
 from klipgate.process import Gateway
 from klipstream_gateway.blueprint import blueprint
 from klipstream_gateway.description import description_routes
@@ -425,6 +426,7 @@ def strict(stack, control_plane, tmp_path_factory) -> Iterator[Gateway]:
 def test_each_answer_says_what_is_left_of_the_limit(strict, kind: RateClass):
     """What is refused for its scope counts as well: one key, one limit."""
     route = next(route for route in ROUTES.values() if route.rate is kind)
+    early_in_a_minute()
     with strict.client("read") as client:
         for number in range(LIMITS[kind]):
             answer = client.request(route.method, with_id(route.operation, NOBODY))
@@ -437,6 +439,7 @@ def test_each_answer_says_what_is_left_of_the_limit(strict, kind: RateClass):
 @pytest.mark.parametrize("case", LIMITED, ids=name_of)
 def test_one_request_more_than_the_limit_is_refused(strict, jobs, case: Case):
     assert case.route.rate is not None
+    early_in_a_minute()
     same = next(route for route in ROUTES.values() if route.rate is case.route.rate)
     with strict.client(case.key) as client:
         for _ in range(LIMITS[case.route.rate] + 1):
@@ -448,6 +451,7 @@ def test_one_request_more_than_the_limit_is_refused(strict, jobs, case: Case):
 
 
 def test_one_callers_limit_is_not_anothers(strict):
+    early_in_a_minute()
     with strict.client("blue") as client:
         for _ in range(LIMITS[RateClass.STATUS] + 1):
             answer = client.get("/api/v1/queue/status")

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from klipcluster.pki import make_pki
-from klipfake.processes import free_port
+from klipfake.ports import free_port
+from klipgate.minute import early_in_a_minute
 from klipgate.process import Gateway
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -116,6 +117,7 @@ def test_wrong_credentials_are_counted_together(replicas):
 def test_without_redis_each_replica_counts_by_itself_until_it_is_back(replicas, redis: Redis):
     assert get(replicas[0]) == 200
     redis.kill()
+    early_in_a_minute()
     for gateway in replicas:
         assert [get(gateway) for _ in range(LIMIT + 1)] == [200] * LIMIT + [429]
         until(lambda each=gateway: get(each) == 429 and alone(each), "it still counts by itself")

@@ -14,7 +14,8 @@ import pytest
 import yaml
 from standardwebhooks.webhooks import Webhook
 
-from klipfake.processes import Process, free_port
+from klipfake.ports import free_port
+from klipfake.processes import Process
 from klipstream_kube import LEASES, SECRETS, ApiError, Client, load_connection
 from klipstream_relay.acknowledgement import ANALYSIS_JOBS, ANALYSIS_QUEUES
 from klipstream_relay.settings import Settings

@@ -1,10 +1,7 @@
 """The operator, or the fake kubelet, as a process that a test starts and kills by its recorded pid."""
 
-import contextlib
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -12,14 +9,7 @@ import urllib.request
 from pathlib import Path
 from typing import IO
 
-
-def free_port() -> int:
-    """A port that nobody listens on. Outgoing connections are given ports from 32768 on, and so not this one."""
-    while True:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            port = random.randrange(16_384, 32_768)
-            probe.bind(("0.0.0.0", port))
-            return port
+from klipfake.ports import free_port
 
 
 class Process:

@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 
-from klipfake.processes import Process, free_port
+from klipfake.ports import free_port
+from klipfake.processes import Process
 from klipstream_gateway.keys import new_key
 from klipstream_gateway.routes import Scope
 

@@ -14,7 +14,8 @@ import yaml
 
 from klipcluster import Cluster
 from klipcluster.node import ADDRESS
-from klipfake.processes import Operator, free_port
+from klipfake.ports import free_port
+from klipfake.processes import Operator
 from klipstream_api import names
 from klipstream_kube import (
     EVENTS,

@@ -4,7 +4,7 @@ import asyncio
 import signal
 from pathlib import Path
 
-from klipfake.processes import free_port
+from klipfake.ports import free_port
 from klipfault.proxy import FaultProxy
 from klipsweep.nursery import Child, Nursery
 

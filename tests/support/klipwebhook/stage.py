@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from klipfake.processes import Process, free_port
+from klipfake.ports import free_port
+from klipfake.processes import Process
 from klipstream_kube import Client
 from klipwebhook.statuses import PlayedJob
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from klipfake.processes import free_port
+from klipfake.ports import free_port
 from klipstream_gateway.problems import Problem, Refused
 from klipstream_gateway.requests import Submission
 from klipstream_gateway.routes import Call, Principal, Scope

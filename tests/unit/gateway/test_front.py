@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from klipfake.processes import free_port
+from klipfake.ports import free_port
 from klipstream_gateway.keys import new_key
 from klipstream_gateway.routes import Scope
 from klipstream_gateway.runtime import Runtime

@@ -2,19 +2,13 @@
 
 import json
 import logging
-import socket
 
 import aiohttp
 from prometheus_client import CollectorRegistry, Counter
 
+from klipfake.ports import free_port
 from klipstream_service.log_lines import JsonFormatter
 from klipstream_service.pages import metrics, pages, probe
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 async def test_a_probe_fails_with_the_problems_and_metrics_are_shown_while_the_block_lasts() -> None:
