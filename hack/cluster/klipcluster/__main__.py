@@ -4,11 +4,13 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from klipcluster import releases
 from klipcluster.cluster import Cluster
 from klipcluster.errors import ClusterError
-from klipcluster.go_build import PROGRAMS, binary
+from klipcluster.go_build import PROGRAMS, Program, binary
 from klipcluster.tools import tools_folder
 
 
@@ -21,13 +23,15 @@ def main() -> int:
     up.add_argument("--control-plane-only", action="store_true", help="no node: needs no root")
     up.add_argument("--audit", action="store_true", help="write an audit log of all writes")
     up.add_argument("--fsync", action="store_true", help="let etcd wait for the disk")
+    _takes_kubernetes(up)
     commands.add_parser("down", help="remove the cluster and all that it made")
     commands.add_parser("status", help="say which components run")
     commands.add_parser("list", help="name the clusters of this machine")
     commands.add_parser("kubeconfig", help="print the path of the administrator's kubeconfig")
     commands.add_parser("env", help="print export lines for the shell")
     commands.add_parser("tools", help="print the folder of kubectl and helm")
-    commands.add_parser("build", help="compile what is not compiled yet, and fetch kubectl and helm")
+    build = commands.add_parser("build", help="compile what is not compiled yet, and fetch kubectl and helm")
+    _takes_kubernetes(build)
     load = commands.add_parser("load-image", help="load OCI archives into the node")
     load.add_argument("archives", nargs="+", type=Path)
     try:
@@ -37,14 +41,34 @@ def main() -> int:
         return 1
 
 
+def _takes_kubernetes(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--kubernetes",
+        choices=releases.RELEASES,
+        help=f"minor release; all but {releases.WITH_NODE} as control planes only (default: ${releases.VARIABLE}, else "
+        f"{releases.WITH_NODE})",
+    )
+
+
+def _programs(asked: argparse.Namespace) -> Sequence[Program]:
+    """What `up` and `build` compile: all that a node takes, or one control plane."""
+    release = releases.chosen(asked.kubernetes)
+    return PROGRAMS if release == releases.WITH_NODE else (releases.program(release),)
+
+
 def _run(asked: argparse.Namespace) -> int:
     cluster = Cluster(asked.name)
     match asked.command:
         case "up":
-            for program in PROGRAMS:
+            for program in _programs(asked):
                 binary(program)
             began = time.monotonic()
-            running = cluster.up(control_plane_only=asked.control_plane_only, audit=asked.audit, fsync=asked.fsync)
+            running = cluster.up(
+                control_plane_only=asked.control_plane_only,
+                audit=asked.audit,
+                fsync=asked.fsync,
+                kubernetes=asked.kubernetes,
+            )
             print(f"cluster {cluster.name} is up at {running.server} ({time.monotonic() - began:.1f} s)")
             print(f"export KUBECONFIG={running.kubeconfig}")
         case "down":
@@ -63,7 +87,7 @@ def _run(asked: argparse.Namespace) -> int:
         case "tools":
             print(tools_folder())
         case "build":
-            for program in PROGRAMS:
+            for program in _programs(asked):
                 print(binary(program))
             print(tools_folder())
         case "load-image":

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from klipcluster import control_plane, node, node_claim
+from klipcluster import control_plane, node, node_claim, releases
 from klipcluster.control_plane import Network
 from klipcluster.errors import ClusterError
-from klipcluster.go_build import COREDNS, KUBERNETES, PAUSE, binary
+from klipcluster.go_build import COREDNS, PAUSE, binary
 from klipcluster.places import clusters_folder
 from klipcluster.processes import Processes
 
@@ -41,6 +41,7 @@ class _Record:
     audit: bool
     fsync: bool
     network: Network
+    kubernetes: str = releases.WITH_NODE
 
 
 class Cluster:
@@ -55,21 +56,36 @@ class Cluster:
         self._lock_file = self.folder.with_suffix(".lock")
         self.processes = Processes(self.folder)
 
-    def up(self, *, control_plane_only: bool = False, audit: bool = False, fsync: bool = False) -> Running:
-        """Bring the cluster up. A healthy one is kept as it is; a broken one is removed and made anew."""
+    def up(
+        self,
+        *,
+        control_plane_only: bool = False,
+        audit: bool = False,
+        fsync: bool = False,
+        kubernetes: str | None = None,
+    ) -> Running:
+        """Bring the cluster up. A healthy one is kept as it is; a broken one is removed and made anew.
+
+        kubernetes is a minor release, such as "1.32"; without it $KLIPSTREAM_KUBERNETES says which, else it is the one
+        that has a node. Raises ClusterError, also for a node of another release: of those only control planes are built.
+        """
+        release = releases.chosen(kubernetes)
         if not control_plane_only:
+            if release != releases.WITH_NODE:
+                raise ClusterError(f"Kubernetes {release} is built as a control plane only: say --control-plane-only")
             node.check_rights()
             node.check_socket_path(self.folder)
         with self._lock():
             record = self._record()
-            if record is not None and not self._matches(record, control_plane_only, audit):
+            if record is not None and not self._matches(record, control_plane_only, audit, release):
                 kind = "a control plane only" if record.control_plane_only else "a whole node"
+                kind += f" of Kubernetes {record.kubernetes}"
                 raise ClusterError(f"cluster {self.name} exists as {kind} with other options: `down` it first")
             if record is not None and self._healthy(record):
                 return self._running(record)
             self._remove()
-            kubernetes = binary(KUBERNETES)
-            record = _Record(control_plane_only, audit, fsync, self._network(control_plane_only))
+            program = binary(releases.program(release))
+            record = _Record(control_plane_only, audit, fsync, self._network(control_plane_only), release)
             if not control_plane_only:
                 # Before the folder: a refused node leaves nothing behind that a later `down` would act on.
                 node_claim.claim(self.folder, record.network.node_address)
@@ -77,11 +93,9 @@ class Cluster:
             self._write_record(record)
             control_plane.prepare(self.folder, record.network)
             audit_log = self._audit_log(record)
-            control_plane.start(
-                self.processes, kubernetes, self.folder, record.network, audit_log=audit_log, fsync=fsync
-            )
+            control_plane.start(self.processes, program, self.folder, record.network, audit_log=audit_log, fsync=fsync)
             if not control_plane_only:
-                node.start(self.processes, self.folder, record.network, kubernetes, binary(COREDNS), binary(PAUSE))
+                node.start(self.processes, self.folder, record.network, program, binary(COREDNS), binary(PAUSE))
             return self._running(record)
 
     def down(self) -> None:
@@ -175,8 +189,9 @@ class Cluster:
         return CONTROL_PLANE if record.control_plane_only else (*CONTROL_PLANE, *node.COMPONENTS)
 
     @staticmethod
-    def _matches(record: _Record, control_plane_only: bool, audit: bool) -> bool:
-        return record.control_plane_only == control_plane_only and (record.audit or not audit)
+    def _matches(record: _Record, control_plane_only: bool, audit: bool, release: str) -> bool:
+        same = record.control_plane_only == control_plane_only and record.kubernetes == release
+        return same and (record.audit or not audit)
 
     def _audit_log(self, record: _Record) -> Path | None:
         return self.folder / "audit.log" if record.audit else None

@@ -1,0 +1,32 @@
+"""Which Kubernetes is brought up: the one that has a node, or the control plane of an end of the supported range."""
+
+import os
+
+from klipcluster.errors import ClusterError
+from klipcluster.go_build import KUBERNETES, Program, version_flags
+
+VARIABLE = "KLIPSTREAM_KUBERNETES"
+"""Environment variable with the minor release for every cluster that is not told another one."""
+OLDEST, WITH_NODE, NEWEST = "1.32", "1.34", "1.37"
+"""The supported range (kubeVersion of the chart, docs/versions.md) and the release whose kubelet is built as well."""
+
+_ENDS = {OLDEST: "v1.32.13", NEWEST: "v1.37.2"}
+RELEASES = (OLDEST, WITH_NODE, NEWEST)
+
+
+def chosen(minor: str | None = None) -> str:
+    """The minor release that was asked for: by the argument, else by the environment. Raises ClusterError."""
+    asked = minor or os.environ.get(VARIABLE) or WITH_NODE
+    if asked not in RELEASES:
+        raise ClusterError(f"Kubernetes {asked} is not built here: choose one of {', '.join(RELEASES)}")
+    return asked
+
+
+def program(minor: str) -> Program:
+    """What holds etcd, API server and controller manager of a minor release."""
+    if minor == WITH_NODE:
+        return KUBERNETES
+    version = _ENDS[minor]
+    return Program(
+        "control-plane", 360, version_flags(version), version=version, oldest_go=(1, 26) if minor == NEWEST else (1, 24)
+    )
