@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from klipcluster import Cluster, ClusterError, Running
+from klipcluster import Cluster, ClusterError, Running, releases
 from klipcluster.api import Api
 
 NewCluster = Callable[[str], Cluster]
@@ -206,4 +207,32 @@ def test_other_options_do_not_remove_a_running_cluster(new_cluster: NewCluster) 
     running = cluster.up(control_plane_only=True)
     with pytest.raises(ClusterError, match="other options"):
         cluster.up(control_plane_only=True, audit=True)
+    assert has_namespace(running, "default")
+
+
+def test_the_control_plane_is_of_the_release_that_was_asked_for(new_cluster: NewCluster) -> None:
+    said = api_of(new_cluster("release").up(control_plane_only=True)).reads("/version")
+    assert said is not None
+    assert said["gitVersion"] == releases.RELEASES[releases.chosen()]
+
+
+def test_a_node_of_a_release_without_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match=r"control plane only: say --control-plane-only"):
+        Cluster("nodeless", tmp_path).up(kubernetes=releases.OLDEST)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_release_that_is_not_built_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(releases.VARIABLE, "1.20")
+    with pytest.raises(ClusterError, match=r"1\.20 is not built here: choose one of 1\.32, 1\.34, 1\.37"):
+        Cluster("ancient", tmp_path).up(control_plane_only=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_release_does_not_remove_a_running_cluster(new_cluster: NewCluster) -> None:
+    cluster = new_cluster("other")
+    running = cluster.up(control_plane_only=True)
+    other = next(release for release in releases.RELEASES if release != releases.chosen())
+    with pytest.raises(ClusterError, match=f"of Kubernetes {re.escape(releases.chosen())} with other options"):
+        cluster.up(control_plane_only=True, kubernetes=other)
     assert has_namespace(running, "default")

@@ -44,7 +44,7 @@ def main() -> int:
 def _takes_kubernetes(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--kubernetes",
-        choices=releases.RELEASES,
+        choices=list(releases.RELEASES),
         help=f"minor release; all but {releases.WITH_NODE} as control planes only (default: ${releases.VARIABLE}, else "
         f"{releases.WITH_NODE})",
     )

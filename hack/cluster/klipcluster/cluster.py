@@ -67,7 +67,7 @@ class Cluster:
         """Bring the cluster up. A healthy one is kept as it is; a broken one is removed and made anew.
 
         kubernetes is a minor release, such as "1.32"; without it $KLIPSTREAM_KUBERNETES says which, else it is the one
-        that has a node. Raises ClusterError, also for a node of another release: of those only control planes are built.
+        that has a node. Raises ClusterError, also for a node of another release: only their control planes are built.
         """
         release = releases.chosen(kubernetes)
         if not control_plane_only:

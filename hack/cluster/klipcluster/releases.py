@@ -3,15 +3,15 @@
 import os
 
 from klipcluster.errors import ClusterError
-from klipcluster.go_build import KUBERNETES, Program, version_flags
+from klipcluster.go_build import KUBERNETES, KUBERNETES_VERSION, Program, version_flags
 
 VARIABLE = "KLIPSTREAM_KUBERNETES"
 """Environment variable with the minor release for every cluster that is not told another one."""
 OLDEST, WITH_NODE, NEWEST = "1.32", "1.34", "1.37"
 """The supported range (kubeVersion of the chart, docs/versions.md) and the release whose kubelet is built as well."""
 
-_ENDS = {OLDEST: "v1.32.13", NEWEST: "v1.37.2"}
-RELEASES = (OLDEST, WITH_NODE, NEWEST)
+RELEASES = {OLDEST: "v1.32.13", WITH_NODE: KUBERNETES_VERSION, NEWEST: "v1.37.2"}
+"""Minor release to the patch release that is built of it."""
 
 
 def chosen(minor: str | None = None) -> str:
@@ -26,7 +26,6 @@ def program(minor: str) -> Program:
     """What holds etcd, API server and controller manager of a minor release."""
     if minor == WITH_NODE:
         return KUBERNETES
-    version = _ENDS[minor]
-    return Program(
-        "control-plane", 360, version_flags(version), version=version, oldest_go=(1, 26) if minor == NEWEST else (1, 24)
-    )
+    version = RELEASES[minor]
+    oldest_go = (1, 26) if minor == NEWEST else (1, 24)
+    return Program("control-plane", 360, version_flags(version), version=version, oldest_go=oldest_go)
