@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     "README.md", "CONTRIBUTING.md", "docs/user-guide.md", "docs/worker-guide.md", "docs/operations.md",
     "docs/guarantees.md", "docs/alerts.md", "docs/recovery.md", "docs/supply-chain.md", "docs/performance.md",
+    "docs/versions.md",
 ]  # fmt: skip
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z]+) \?=", (ROOT / "Makefile").read_text(), re.MULTILINE))

@@ -33,7 +33,7 @@ def test_the_modules_of_a_release_are_its_own(release: str) -> None:
     program, version = releases.program(release), releases.RELEASES[release]
     (module,) = (f for f in program.files() if f.suffix == ".mod" and (not program.version or f.stem == version))
     said = module.read_text()
-    staging = {patch for patch in re.findall(r"=> k8s\.io/\S+ v0\.(\S+)", said)}
+    staging = set(re.findall(r"=> k8s\.io/\S+ v0\.(\S+)", said))
     assert f"k8s.io/kubernetes {version}" in said
     assert {patch.split(".")[0] for patch in staging} == {release.split(".")[1]}
     needed = re.search(r"^go (\d+)\.(\d+)", said, re.MULTILINE)
