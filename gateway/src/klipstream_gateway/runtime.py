@@ -42,8 +42,7 @@ class Runtime:
         self.metrics = Metrics()
         client.on_request = self.metrics.asked
         self.rates = RateLimiter(settings.rates, settings.rate_storage, settings.rate_storage_ca)
-        traced = settings.tracing
-        self.tracing = Tracing(traced, "klipstream-gateway", socket.gethostname()) if traced is not None else None
+        self.tracing = Tracing.where_asked(settings.tracing, "klipstream-gateway", socket.gethostname())
         traces = Traces(self.tracing) if self.tracing is not None else None
         self.service = make_service(settings, client, self.problems, self.public_problems, traces)
         cache = self.service.cache

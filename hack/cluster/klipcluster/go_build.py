@@ -67,6 +67,8 @@ COREDNS = Program("coredns", 90)
 PAUSE = Program("pause", 5)
 # Of Prometheus' release with long support: the tests of the chart's alerts. Not needed for a cluster.
 PROMTOOL = Program("promtool", 60, package="github.com/prometheus/prometheus/cmd/promtool")
+# The release whose definitions the chart's Kueue option was written against: for the tests of that option alone.
+KUEUE = Program("kueue", 300, package="sigs.k8s.io/kueue/cmd/kueue")
 PROGRAMS = (KUBERNETES, COREDNS, PAUSE)
 
 

@@ -58,7 +58,7 @@ class Runtime:
         self.stopping = asyncio.Event()
         self.store = Store(self._job_changed, self._queue_changed, self._unaccepted_changed)
         traced = settings.tracing
-        tracing = Tracing(traced, "klipstream-operator", settings.identity) if traced is not None else None
+        tracing = Tracing.where_asked(traced, "klipstream-operator", settings.identity)
         self.shown = Observability(client, self.store, settings.identity, settings.events, tracing)
         self.elector = LeaseElector(
             client,

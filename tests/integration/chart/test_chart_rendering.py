@@ -18,9 +18,11 @@ Helm = Callable[..., Any]
 IN_OTHERS = "operator.namespaces={media-a,media-b}"
 
 
-def rendered(helm: Helm, *settings: str, more: tuple[str, ...] = (), chart: Path = CHART) -> Objects:
+def rendered(
+    helm: Helm, *settings: str, more: tuple[str, ...] = (), chart: Path = CHART, release: str = "r"
+) -> Objects:
     sets = [word for setting in settings for word in ("--set", setting)]
-    done = helm("template", "r", str(chart), "-n", "here", *sets, *more)
+    done = helm("template", release, str(chart), "-n", "here", *sets, *more)
     assert done.returncode == 0, done.stderr
     return [each for each in yaml.safe_load_all(done.stdout) if each]
 
@@ -236,6 +238,18 @@ def test_dashboards_of_two_releases_stand_side_by_side(helm: Helm) -> None:
     assert shown[0]["uid"] != shown[1]["uid"]
     assert shown[0]["title"] == "KlipStream analysis queue here/r"
     assert all(len(each["uid"]) <= 40 for each in shown)
+
+
+def test_two_releases_with_namespaces_of_their_own_share_no_object(helm: Helm) -> None:
+    """So operators are spread over namespaces, and teams have one each."""
+
+    def objects(release: str) -> set[tuple[str, str, str]]:
+        settings = (f"operator.namespaces={{jobs-{release}}}", "gateway.enabled=true", "monitoring.dashboard.enabled=true")
+        made = rendered(helm, *settings, release=release)
+        assert any(each["kind"] == "ValidatingAdmissionPolicy" for each in made)
+        return {(each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"]) for each in made}
+
+    assert objects("one") & objects("two") == set()
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from klipbench.company import Busy
 from klipbench.depth import SLOTS, Depth, admit, failover, fill, raise_last, reprioritise, restart
 from klipbench.figures import Spread
 from klipbench.operator_process import usage
 from klipbench.stage import staged
 from klipbench.variant import MIXED, SHORT, Variant
-from klipbench.work_off import BareRun, QueuedRun, run_bare, run_queued
+from klipbench.work_off import NAMESPACE, BareRun, QueuedRun, run_bare, run_queued
 
 SHALLOW, DEEP = 100, 10_000
 PRIORITY_DEPTHS = (10, 1_000)
@@ -51,6 +52,23 @@ class Deep:
 
 
 @dataclass(slots=True)
+class Beside:
+    """One workload twice: by itself, and beside a gateway, a relay and workers that report."""
+
+    alone: QueuedRun
+    together: QueuedRun
+    streams: int
+    reported: int
+    events: int
+    announced: int
+
+    @property
+    def loss(self) -> float:
+        """The share by which the whole takes longer together."""
+        return self.together.makespan_seconds / self.alone.makespan_seconds - 1
+
+
+@dataclass(slots=True)
 class Result:
     """One run of the suite; a part that was not asked for is missing."""
 
@@ -59,6 +77,7 @@ class Result:
     """Of the machine, just before: what else ran here."""
     bare: BareRun | None = None
     queued: dict[str, QueuedRun] = field(default_factory=dict)
+    busy: Beside | None = None
     deep: Deep | None = None
 
 
@@ -79,7 +98,7 @@ def variants(scale: float) -> dict[str, Variant]:
     return {each.name: each for each in (mixed, short, steady)}
 
 
-PARTS = ("bare", "short", "mixed", "steady", "deep")
+PARTS = ("bare", "short", "mixed", "steady", "busy", "deep")
 
 
 def run(options: Options, build: Path, measured: Callable[[Result], None]) -> Result:
@@ -104,9 +123,22 @@ async def _run(options: Options, build: Path, measured: Callable[[Result], None]
             async with staged(name, build) as stage:
                 result.queued[name] = await run_queued(stage, variant, options.seed)
             measured(result)
+    if "busy" in asked:
+        result.busy = await _busy(options, build)
+        measured(result)
     if "deep" in asked:
         result.deep = await _deep(options, build)
     return result
+
+
+async def _busy(options: Options, build: Path) -> Beside:
+    variant = Variant("busy", round(500 * options.scale), 50, MIXED)
+    async with staged("busy-alone", build) as stage:
+        alone = await run_queued(stage, variant, options.seed)
+    company = Busy(NAMESPACE, round(1000 * options.scale))
+    async with staged("busy", build) as stage:
+        together = await run_queued(stage, variant, options.seed, company)
+    return Beside(alone, together, company.streams, company.reported, company.events, company.announced)
 
 
 async def _deep(options: Options, build: Path) -> Deep:

@@ -43,6 +43,8 @@ class FakeKubelet:
     client: Client
     run_of: Callable[[Pod], Run] = as_annotated
     node: str = "fake"
+    beside: Callable[[Pod], Awaitable[None]] | None = None
+    """What a pod's container does while it runs; cancelled at its end."""
     ended: int = 0
     """Pods that ran to their end so far."""
     _stops: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -118,12 +120,16 @@ class FakeKubelet:
         began = _now()
         await self._write_status(pod, "Running", {"running": {"startedAt": began}}, began)
         exit_code = run.exit_code
+        working = asyncio.ensure_future(self.beside(pod)) if self.beside is not None else None
         try:
             async with asyncio.timeout(run.seconds):
                 await stop.wait()
             exit_code = 137
         except TimeoutError:
             pass
+        finally:
+            if working is not None:
+                working.cancel()
         reason = "Completed" if exit_code == 0 else "Error"
         ended = {"exitCode": exit_code, "reason": reason, "startedAt": began, "finishedAt": _now()}
         phase = "Succeeded" if exit_code == 0 else "Failed"

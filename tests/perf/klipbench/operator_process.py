@@ -43,6 +43,8 @@ class OperatorProcess:
         self._log = log
         self._settings = {f"KLIPSTREAM_{name.upper()}": value for name, value in settings.items()}
         self._process: subprocess.Popen[bytes] | None = None
+        self.progress_port = 0
+        """Where workers post to; known once it was started."""
 
     @property
     def pid(self) -> int:
@@ -63,11 +65,11 @@ class OperatorProcess:
 
     def start(self) -> None:
         """Start it on free ports; its log is appended to."""
-        progress, liveness, metrics = _free_ports(3)
+        self.progress_port, liveness, metrics = _free_ports(3)
         environment = dict(os.environ) | {
             "KUBECONFIG": str(self._kubeconfig),
             "KLIPSTREAM_PROGRESS_HOST": "127.0.0.1",
-            "KLIPSTREAM_PROGRESS_PORT": str(progress),
+            "KLIPSTREAM_PROGRESS_PORT": str(self.progress_port),
             "KLIPSTREAM_LIVENESS_PORT": str(liveness),
             "KLIPSTREAM_METRICS_HOST": "127.0.0.1",
             "KLIPSTREAM_METRICS_PORT": str(metrics),

@@ -23,7 +23,8 @@ def write_json(result: Result, file: Path) -> None:
 
 def broken(result: Result) -> bool:
     """Whether any promise of the queue was broken; a missed goal of speed is none."""
-    return any(run.broken for run in result.queued.values())
+    busy = [result.busy.alone, result.busy.together] if result.busy is not None else []
+    return any(run.broken for run in [*result.queued.values(), *busy])
 
 
 def lines(result: Result) -> list[str]:
@@ -35,6 +36,10 @@ def lines(result: Result) -> list[str]:
                  f"{flow.makespan_seconds:.1f} s", *_cpu(result.bare.costs)]  # fmt: skip
     for name, run in result.queued.items():
         said += ["", *_run(name, run)]
+    if (busy := result.busy) is not None:
+        said += ["", *_run("busy, alone", busy.alone), "", *_run("busy, together", busy.together),
+                 f"  beside it: {busy.streams} readers had {busy.events} events, {busy.reported} reports of progress, "
+                 f"{busy.announced} webhooks"]  # fmt: skip
     if result.deep is not None:
         said += ["", *_deep(result.deep)]
     if found := ratios(result):
@@ -85,7 +90,8 @@ def goals_of(result: Result) -> list[Goal]:
     if deep is not None:
         where = f"{deep.deep.depth} queued over {deep.shallow.depth}"
         found += [Goal(f"{where}: {what}", x, most=FLAT) for what, x in deep.deep.over(deep.shallow).items()]
-    return [*found, Goal("admission while relay, gateway and progress work: loss", None, most=0.1)]
+    loss = result.busy.loss if result.busy is not None else None
+    return [*found, Goal("busy: makespan lost to gateway, relay and progress", loss, most=0.1)]
 
 
 def _all_cpu(costs: Costs) -> float:

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from klipbench import workload
 from klipbench.figures import Spread, Throughput, requests_by_agent, throughput
@@ -101,7 +103,17 @@ async def run_bare(stage: Stage, jobs: int, seconds: float) -> BareRun:
     return BareRun(throughput([r for r in await stage.requests() if r.namespace == NAMESPACE], jobs), costs)
 
 
-async def run_queued(stage: Stage, variant: Variant, seed: int) -> QueuedRun:
+class Company(Protocol):
+    """What else works beside the queue during a run."""
+
+    def at(self, stage: Stage, operator: OperatorProcess) -> AbstractAsyncContextManager[Mapping[str, int]]:
+        """Bring it up, and take it down again; names and pids of its processes."""
+
+    def changed(self, body: dict[str, Any]) -> None:
+        """An AnalysisJob that is about to be submitted."""
+
+
+async def run_queued(stage: Stage, variant: Variant, seed: int, company: Company | None = None) -> QueuedRun:
     """Submit a workload to a running operator, wait for its end, and judge."""
     plan = variant.plan(seed)
     await workload.create_namespace(stage.client, NAMESPACE)
@@ -110,12 +122,14 @@ async def run_queued(stage: Stage, variant: Variant, seed: int) -> QueuedRun:
     operator.start()
     try:
         await until_initialized(stage, operator)
-        before = stage.used() | {"operator": usage(operator.pid)}
-        mark = stage.mark()
-        await workload.submit_planned(stage.client, NAMESPACE, plan)
-        longest = max(each.seconds for each in variant.classes)
-        await until_ended(stage, operator, len(plan), longest)
-        used = since(stage.used() | {"operator": usage(operator.pid)}, before)
+        async with company.at(stage, operator) if company is not None else nullcontext({}) as others:
+            pids = {"operator": operator.pid, **others}
+            before = stage.used() | {name: usage(pid) for name, pid in pids.items()}
+            mark = stage.mark()
+            await workload.submit_planned(stage.client, NAMESPACE, plan, company.changed if company else None)
+            longest = max(each.seconds for each in variant.classes)
+            await until_ended(stage, operator, len(plan), longest)
+            used = since(stage.used() | {name: usage(pid) for name, pid in pids.items()}, before)
     finally:
         operator.stop()
     requests, spent = await stage.requests(), await stage.requests(mark)

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -127,8 +127,13 @@ async def at_once(requests: Iterable[Coroutine[Any, Any, Any]]) -> None:
             tasks.create_task(one(request))
 
 
-async def submit_planned(client: Client, namespace: str, plan: Iterable[Submission]) -> None:
-    """Create the AnalysisJobs of a run, 32 requests at a time, each when its time has come."""
+async def submit_planned(
+    client: Client,
+    namespace: str,
+    plan: Iterable[Submission],
+    changed: Callable[[dict[str, Any]], object] | None = None,
+) -> None:
+    """Create the AnalysisJobs of a run as `changed` leaves them, 32 requests at a time, each when its time has come."""
     loop = asyncio.get_running_loop()
     began = loop.time()
 
@@ -136,6 +141,8 @@ async def submit_planned(client: Client, namespace: str, plan: Iterable[Submissi
         body = analysis_job(
             each.name, each.of.priority, f"https://videos.example.com/{each.of.seconds}/{each.name}.mp4"
         )
+        if changed is not None:
+            changed(body)
         await client.create(ANALYSIS_JOBS, body, namespace, retry=True)
 
     slots = asyncio.Semaphore(CREATES_AT_ONCE)

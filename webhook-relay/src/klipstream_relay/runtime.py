@@ -69,8 +69,7 @@ class Runtime:
         self.metrics = metrics
         self.directory = Directory()
         self.sender = sender_of(settings, client, self.directory, self._name_of)
-        traced = settings.tracing
-        self.tracing = Tracing(traced, "klipstream-relay", settings.identity) if traced is not None else None
+        self.tracing = Tracing.where_asked(settings.tracing, "klipstream-relay", settings.identity)
         self.traces = Traces(self.tracing) if self.tracing is not None else None
         self.stopping = asyncio.Event()
         self.leading = False
