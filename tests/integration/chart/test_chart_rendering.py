@@ -244,7 +244,11 @@ def test_two_releases_with_namespaces_of_their_own_share_no_object(helm: Helm) -
     """So operators are spread over namespaces, and teams have one each."""
 
     def objects(release: str) -> set[tuple[str, str, str]]:
-        settings = (f"operator.namespaces={{jobs-{release}}}", "gateway.enabled=true", "monitoring.dashboard.enabled=true")
+        settings = (
+            f"operator.namespaces={{jobs-{release}}}",
+            "gateway.enabled=true",
+            "monitoring.dashboard.enabled=true",
+        )
         made = rendered(helm, *settings, release=release)
         assert any(each["kind"] == "ValidatingAdmissionPolicy" for each in made)
         return {(each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"]) for each in made}
