@@ -51,7 +51,7 @@ def test_an_unschedulable_job_gives_its_slot_back_and_goes_on_with_the_same_atte
     wanted = {"first": "Running", "second": "Succeeded", "third": "Succeeded"}
     world.until(lambda: world.phases() == wanted, "the others succeed one after the other")
     for item in world.items("aj"):
-        assert (item["status"]["attempt"], item["status"]["retries"]) == (1, 0)
+        assert (item["status"]["attempt"], item["status"]["retries"]) == (1, 0), item["status"]
         assert len(item["status"]["attempts"]) == 1
     assert len(world.items("jobs")) == 3
     world.until(lambda: world.condition("aq", "default", "CapacityAvailable")["status"] == "True", "room again")

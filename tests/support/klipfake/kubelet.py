@@ -112,6 +112,8 @@ class FakeKubelet:
     async def _remove(self, pod: dict[str, Any]) -> None:
         """A container that is asked to end ends with 143, and the pod is then taken away."""
         metadata = pod["metadata"]
+        if metadata["namespace"] in self._room and not pod["spec"].get("nodeName"):
+            return  # It never came to a node, so no kubelet knows it: the API server removes it by itself.
         if pod["status"].get("phase") not in ("Succeeded", "Failed"):
             await self._write(pod, {"phase": "Failed"}, {"terminated": {"exitCode": 143, "reason": "Error"}})
         path = PODS.path(metadata["namespace"], metadata["name"])

@@ -14,14 +14,15 @@ import yaml
 
 from klipcluster.go_build import KUEUE as PROGRAM
 from klipcluster.go_build import binary
-from klipcluster.pki import make_pki
 from klipcrds import KUEUE, manifests
 from klipfake.ports import free_port
 from klipfake.processes import Process
+from klipwebhook.certificate import make_certificate
 
 NAMESPACE = "kueue-system"
 SERVICE = "kueue-webhook-service"
 SECRET = "kueue-webhook-server-cert"
+AUTHORITY = "kueue-ca"
 CONVERTED = {"clusterqueues", "cohorts", "localqueues", "multikueueclusters", "workloads"}
 """Definitions whose conversion its webhook does, as its release patches them."""
 HOOKED = ("batch-v1-job", "kueue-x-k8s-io-v1beta2-")
@@ -41,10 +42,10 @@ class Kueue(Process):
 
     def objects(self) -> Iterator[dict[str, Any]]:
         """Everything that has to be there before it starts."""
-        pki = self.folder / "pki"
-        make_pki(pki, [f"{SERVICE}.{NAMESPACE}.svc", "127.0.0.1"], "none", "127.0.0.1")
-        files = {"ca.crt": "ca.crt", "ca.key": "ca.key", "tls.crt": "apiserver.crt", "tls.key": "apiserver.key"}
-        held = {name: (pki / source).read_bytes() for name, source in files.items()}
+        # It makes another one where this is not valid for all of these, and for 90 days more.
+        pem = make_certificate(self.folder, AUTHORITY, f"{SERVICE}.{NAMESPACE}.svc", days=365).read_bytes()
+        key, begin, certificate = pem.partition(b"-----BEGIN CERTIFICATE")
+        held = {"ca.crt": begin + certificate, "ca.key": key, "tls.crt": begin + certificate, "tls.key": key}
         for name in ("tls.crt", "tls.key"):
             (self._certificates / name).write_bytes(held[name])
         yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
