@@ -95,14 +95,27 @@ def holding_quota(world: World) -> list[str]:
     return [name for each in workloads(world, "Admitted") if (name := each["metadata"]["name"]) not in finished]
 
 
-def suspended(world: World) -> list[bool]:
-    return sorted(bool(job["spec"].get("suspend")) for job in world.items("jobs"))
+def until_one_waits(world: World) -> None:
+    """Of two Jobs, one has quota and one is held back."""
+
+    def suspended() -> list[bool]:
+        return sorted(bool(job["spec"].get("suspend")) for job in world.items("jobs"))
+
+    until(lambda: suspended() == [False, True], lambda: f"none waits in Kueue: {world.items('jobs')}")
+
+
+def begins(world: World, running: str, waiting: str) -> None:
+    """One job that runs until it is stopped, and another one that waits in Kueue meanwhile."""
+    world.job(running, params={"fake_seconds": "3600"})
+    world.until_phase(running, "Running")
+    world.job(waiting, params={"fake_seconds": "1"})
+    until_one_waits(world)
 
 
 def test_who_has_a_slot_waits_for_quota_and_they_run_one_after_the_other(world: World) -> None:
     for name in ("first", "second"):
         world.job(name, params={"fake_seconds": "8"})
-    until(lambda: suspended(world) == [False, True], lambda: f"one of the two runs: {world.items('jobs')}")
+    until_one_waits(world)
     most = 0
 
     def all_done() -> bool:
@@ -119,20 +132,14 @@ def test_who_has_a_slot_waits_for_quota_and_they_run_one_after_the_other(world: 
 
 
 def test_a_cancelled_attempt_gives_its_quota_to_the_next_and_never_runs_again(world: World) -> None:
-    world.job("stops", params={"fake_seconds": "3600"})
-    world.until_phase("stops", "Running")
-    world.job("follows", params={"fake_seconds": "1"})
-    until(lambda: suspended(world) == [False, True], lambda: f"one waits in Kueue: {world.items('jobs')}")
+    begins(world, "stops", "follows")
     world.change("aj", "stops", cancel=True)
     until(lambda: world.phases() == {"stops": "Cancelled", "follows": "Succeeded"}, lambda: str(world.phases()))
     assert not [pod for pod in world.items("pods") if pod["status"].get("phase") == "Running"]
 
 
 def test_who_is_cancelled_while_it_waits_in_kueue_never_runs(world: World) -> None:
-    world.job("runs", params={"fake_seconds": "3600"})
-    world.until_phase("runs", "Running")
-    world.job("waits", params={"fake_seconds": "1"})
-    until(lambda: suspended(world) == [False, True], lambda: f"one waits in Kueue: {world.items('jobs')}")
+    begins(world, "runs", "waits")
     world.change("aj", "waits", cancel=True)
     world.until_phase("waits", "Cancelled")
     world.change("aj", "runs", cancel=True)
