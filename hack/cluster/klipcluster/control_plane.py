@@ -1,5 +1,6 @@
 """etcd, API server and controller manager: command lines and readiness."""
 
+import ipaddress
 import socket
 import time
 from collections.abc import Sequence
@@ -99,7 +100,7 @@ def start(
         f"--kubelet-client-certificate={pki / 'admin.crt'}", f"--kubelet-client-key={pki / 'admin.key'}",
         "--kubelet-preferred-address-types=InternalIP", "--enable-admission-plugins=NodeRestriction",
         "--max-requests-inflight=5000", "--max-mutating-requests-inflight=2500", "--profiling=false",
-        *_audit_flags(folder, audit_log),
+        *_endpoint_flags(network), *_audit_flags(folder, audit_log),
     ])  # fmt: skip
     _wait(processes, folder, network, "/readyz", ("etcd", "kube-apiserver"))
     config = pki / "controller-manager.kubeconfig"
@@ -113,6 +114,13 @@ def start(
     ])  # fmt: skip
     account = "/api/v1/namespaces/default/serviceaccounts/default"
     _wait(processes, folder, network, account, ("etcd", "kube-apiserver", "kube-controller-manager"))
+
+
+def _endpoint_flags(network: Network) -> list[str]:
+    """An address of this machine alone cannot be an endpoint of the Service `kubernetes`: 1.37 does not start with one,
+    and what is older was refused it again and again."""
+    loopback = ipaddress.ip_address(network.node_address).is_loopback
+    return ["--endpoint-reconciler-type=none"] if loopback else []
 
 
 def answers(folder: Path, network: Network) -> bool:
