@@ -19,8 +19,10 @@ _OWN_SPEC = {
     "Pod": ("nodeName", "activeDeadlineSeconds"),
 }
 _POD_STATUS = ("phase", "reason", "message")
-# A value is shown as text, as one word, or (by 1.32, of an immutable template) as Go prints a struct.
-_VALUE_PREFIX = re.compile(r'^Invalid value: (?:"(?:[^"\\]|\\.)*"|[\w.]+\{.*\}|\S+): ')
+# A value is shown as text, as one word, or (by 1.32, of an immutable template) as Go prints a struct; 1.37 leaves out
+# that of a broken rule, and names of an immutable template the part that was changed.
+_VALUE_PREFIX = re.compile(r'^Invalid value: (?:(?:"(?:[^"\\]|\\.)*"|[\w.]+\{.*\}|\S+): )?')
+_TEMPLATE = "spec.template"
 
 
 class Transcript:
@@ -50,7 +52,7 @@ class Transcript:
         """Code, reason and class of an error, and which fields it names for which reason."""
         seen: Object = {"code": error.status, "reason": error.reason, "class": type(error).__name__}
         causes = {
-            (str(cause.get("field")), _VALUE_PREFIX.sub("", str(cause.get("message"))))
+            (_field(str(cause.get("field"))), _VALUE_PREFIX.sub("", str(cause.get("message"))))
             for cause in error.details.get("causes") or ()
         }
         if causes:
@@ -162,3 +164,7 @@ def _numbers(seen: Any) -> Any:
     if isinstance(seen, list | tuple):
         return [_numbers(value) for value in seen]
     return int(seen) if isinstance(seen, float) and seen.is_integer() else seen
+
+
+def _field(path: str) -> str:
+    return _TEMPLATE if path.startswith(f"{_TEMPLATE}.") else path
