@@ -2,11 +2,12 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from klipfake.ports import free_port
 
 STOP_SECONDS = 20.0
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -65,7 +66,7 @@ class OperatorProcess:
 
     def start(self) -> None:
         """Start it on free ports; its log is appended to."""
-        self.progress_port, liveness, metrics = _free_ports(3)
+        self.progress_port, liveness, metrics = (free_port() for _ in range(3))
         environment = dict(os.environ) | {
             "KUBECONFIG": str(self._kubeconfig),
             "KLIPSTREAM_PROGRESS_HOST": "127.0.0.1",
@@ -98,15 +99,3 @@ class OperatorProcess:
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now; held together while they are picked, so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
