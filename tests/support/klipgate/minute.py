@@ -8,7 +8,7 @@ NEEDED_SECONDS = 20.0
 
 
 def early_in_a_minute() -> None:
-    """Limits in memory begin anew with each minute of the clock: who counts exactly should not begin at its end."""
+    """Limits in memory begin anew with each minute of the clock: to be called before the first request that counts."""
     left = WINDOW_SECONDS - time.time() % WINDOW_SECONDS
     if left < NEEDED_SECONDS:
         time.sleep(left)
