@@ -57,7 +57,7 @@ def test_the_gateway_understands_the_settings_of_its_chart(helm):
     assert settings.allowed_origins == ("https://app.example.com",)
     assert settings.allowed_callbacks == ("*.shop.svc",)
     assert settings.anonymous_submit
-    assert (settings.lease_name, settings.lease_namespace) == ("r-operator", "here")
+    assert (settings.lease_names, settings.lease_namespace) == (("r-operator",), "here")
 
 
 def container_of(objects: list[dict[str, Any]]) -> dict[str, Any]:
