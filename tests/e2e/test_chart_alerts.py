@@ -96,7 +96,9 @@ def test_promtool_finds_each_alert_firing_where_it_should_and_silent_before(
     (tmp_path / "tests.yaml").write_text(yaml.safe_dump(document))
     done = promtool(tmp_path, "test", "rules", "tests.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
-    figures(f"alerts, {shards} shards: {len(alerts)} rules, {len(cases)} cases: each fires where it should and is silent before")
+    figures(
+        f"alerts of {shards} shards: {len(alerts)} rules, {len(cases)} cases: each fires where it should, and only there"
+    )
 
 
 def _selector(labels: dict[str, str]) -> str:
