@@ -20,10 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CASES: list[dict[str, Any]] = yaml.safe_load((ROOT / "tests/integration/chart/alert_cases.yaml").read_text())
 
 
-@pytest.fixture(scope="module")
-def rule() -> dict[str, Any]:
-    """The PrometheusRule as helm renders it."""
-    values = "monitoring.prometheusRule.enabled=true,gateway.enabled=true"
+def rendered(shards: int) -> dict[str, Any]:
+    """The PrometheusRule as helm renders it for so many operators."""
+    values = f"monitoring.prometheusRule.enabled=true,gateway.enabled=true,operator.shards={shards}"
     settings = ["-n", "m", "--set", values, "-s", "templates/prometheus-rule.yaml"]
     command = [str(tools_folder() / "helm"), "template", "r", str(ROOT / "charts" / "klipstream"), *settings]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -60,9 +59,11 @@ def expected(case: dict[str, Any], alert: dict[str, Any]) -> list[dict[str, Any]
     return tests
 
 
+@pytest.mark.parametrize("shards", sorted({case.get("shards", 1) for case in CASES}))
 def test_promtool_finds_each_alert_firing_where_it_should_and_silent_before(
-    rule: dict[str, Any], tmp_path: Path, figures: Callable[[str], None]
+    shards: int, tmp_path: Path, figures: Callable[[str], None]
 ) -> None:
+    rule, cases = rendered(shards), [case for case in CASES if case.get("shards", 1) == shards]
     alerts = {each["alert"]: each for group in rule["spec"]["groups"] for each in group["rules"]}
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rule["spec"]))
     checked = promtool(tmp_path, "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml")
@@ -74,7 +75,7 @@ def test_promtool_finds_each_alert_firing_where_it_should_and_silent_before(
             "interval": "1m", "input_series": scraped(case["series"]),
             "alert_rule_test": expected(case, alerts[case["alert"]]),
         }
-        for case in CASES if "summary" in case
+        for case in cases if "summary" in case
     ]  # fmt: skip
     tests += [
         {
@@ -89,13 +90,14 @@ def test_promtool_finds_each_alert_firing_where_it_should_and_silent_before(
                 for when in (case["silent"], case["fires"])
             ],
         }
-        for case in CASES if "summary" not in case
+        for case in cases if "summary" not in case
     ]  # fmt: skip
     document = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}
     (tmp_path / "tests.yaml").write_text(yaml.safe_dump(document))
     done = promtool(tmp_path, "test", "rules", "tests.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
-    figures(f"alerts: {len(alerts)} rules, {len(CASES)} cases: each fires where it should and is silent before")
+    counted = f"{len(alerts)} rules, {len(cases)} cases"
+    figures(f"alerts of {shards} shards: {counted}: each fires where it should and is silent before")
 
 
 def _selector(labels: dict[str, str]) -> str:

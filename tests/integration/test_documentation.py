@@ -69,6 +69,8 @@ def test_every_command_of_the_page_works(page: str, world: World, control_plane,
             case [".venv/bin/python", "-m", "klipcluster", *rest]:
                 cluster = " ".join(rest)
                 assert re.fullmatch(r"--name dev (up --control-plane-only|down)", cluster), cluster
+            case ["python3", "-c", program]:
+                run(sys.executable, "-c", program)
             case ["pip", "install", "./worker"]:
                 offline = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(tmp_path)]
                 run(sys.executable, "-m", "pip", "install", *offline, "./worker")

@@ -13,6 +13,29 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
+{{- /* How many operators share the queues. One where kept values know no shards. */}}
+{{- define "klipstream.shards" -}}{{ max 1 (int .Values.operator.shards) }}{{- end }}
+{{- /* Of (list root shard): the name of its Deployment, and the pods it has. One shard alone has no number. */}}
+{{- define "klipstream.shardName" -}}
+{{- $root := index . 0 }}{{ include "klipstream.operator" $root }}
+{{- if gt (include "klipstream.shards" $root | int) 1 }}-{{ index . 1 }}{{ end }}
+{{- end }}
+{{- define "klipstream.shardSelector" -}}
+{{- $root := index . 0 }}
+{{- include "klipstream.selector" $root }}
+{{- with include "klipstream.shardLabel" . }}
+{{ . }}
+{{- end }}
+{{- end }}
+{{- define "klipstream.shardLabel" -}}
+{{- if gt (include "klipstream.shards" (index . 0) | int) 1 }}analysis.klipstream.io/shard: {{ index . 1 | quote }}{{ end }}
+{{- end }}
+{{- /* Names of the Leases, with commas between: one for each shard, that of each number of shards another. */}}
+{{- define "klipstream.leases" -}}
+{{- $shards := include "klipstream.shards" . | int }}{{ $names := list }}
+{{- range until $shards }}{{ $names = append $names (printf "%s-%d-of-%d" (include "klipstream.operator" $) . $shards) }}{{ end }}
+{{- ternary (include "klipstream.operator" .) (join "," $names) (eq $shards 1) }}
+{{- end }}
 {{- define "klipstream.relay" -}}{{ include "klipstream.release" . }}-relay{{- end }}
 {{- define "klipstream.relaySelector" -}}
 app.kubernetes.io/name: klipstream-relay

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from klipstream_cli.errors import ApiProblem, Forbidden, NotFound
+from klipstream_cli.findings import Finding
 from klipstream_cli.jobs_view import condition, phase_of
+from klipstream_cli.leaders import leaders
 from klipstream_cli.own_version import own_version
 from klipstream_cli.resources import ANALYSIS_JOBS, ANALYSIS_QUEUES, GROUP, LEASES, PODS, Resource
 from klipstream_cli.session import Session
-from klipstream_cli.times import age, moment, seconds_since, span
+from klipstream_cli.times import age, moment, seconds_since
 
 OLDEST_MINOR = 32
 """Field selectors of custom resources are stable from Kubernetes 1.32 on."""
@@ -41,16 +42,6 @@ RIGHTS = (
     ("logs", PODS, ("get",), "log"),
     ("queue pause, config, clear …", ANALYSIS_QUEUES, ("patch",), ""),
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """ok, warning, failed or skipped, with what was seen and what to do."""
-
-    check: str
-    state: str
-    message: str
-    todo: str = ""
 
 
 Check = Callable[[Session], Iterator[Finding]]
@@ -162,48 +153,27 @@ def _allowed(session: Session, resource: Resource, verb: str, subresource: str) 
 
 
 def _leader(session: Session) -> Iterator[Finding]:
-    """The operator's Lease, of this namespace where there is one: several operators may share a cluster."""
-    here = session.namespace_option or session.access.namespace
+    """The operators' Leases, of this namespace where there are some: several operators may share a cluster."""
+    here, scope = session.namespace_option or session.access.namespace, None
     try:
         leases, _ = session.api.list(LEASES, None)
-        where = "in the cluster"
     except Forbidden:
+        scope = here
         leases, _ = session.api.list(LEASES, here)
-        where = f"in the namespace {here}, and others may not be looked at"
-    names = {"klipstream-operator"} | _operators(session)
-    ours = [lease for lease in leases if lease["metadata"]["name"] in names]
-    found = [_held(session, lease) for lease in ours if lease["metadata"]["namespace"] == here]
-    found = found or [_held(session, lease) for lease in ours]
-    if not found:
-        state = "failed" if where == "in the cluster" else "skipped"
-        yield Finding("Leader", state, f"no operator has ever led {where}", "helm install klipstream charts/klipstream")
-    elif leading := [finding for finding in found if finding.state == "ok"]:
-        yield from leading
-    else:
+    if found := leaders(leases, _operators(session, scope), here, session.api.now()):
         yield from found
+        return
+    where = "in the cluster" if scope is None else f"in the namespace {here}, and others may not be looked at"
+    yield Finding("Leader", "failed" if scope is None else "skipped", f"no operator has ever led {where}",
+                  "helm install klipstream charts/klipstream")  # fmt: skip
 
 
-def _operators(session: Session) -> set[str]:
-    """Names of the operators' Deployments, which their Leases share; none where they may not be looked at."""
+def _operators(session: Session, scope: str | None) -> list[dict[str, Any]]:
+    """The operators' Deployments, whose names and labels tell their Leases; none where they may not be looked at."""
     try:
-        return {
-            str(each["metadata"]["name"]) for each in session.api.list(DEPLOYMENTS, None, label_selector=OPERATOR)[0]
-        }
+        return list(session.api.list(DEPLOYMENTS, scope, label_selector=OPERATOR)[0])
     except Forbidden:
-        return set()
-
-
-def _held(session: Session, lease: dict[str, Any]) -> Finding:
-    """Whether somebody holds a Lease and renews it."""
-    spec, where = lease.get("spec") or {}, f"{lease['metadata']['namespace']}/{lease['metadata']['name']}"
-    since = seconds_since(spec.get("renewTime"), session.api.now())
-    lasts = float(spec.get("leaseDurationSeconds") or 15)
-    if not spec.get("holderIdentity"):
-        return Finding("Leader", "failed", f"{where} is held by nobody", "Are the operator's pods running?")
-    if since is None or since > 2 * lasts:
-        seen = f"{spec['holderIdentity']} last renewed {where} {span(since)} ago"
-        return Finding("Leader", "failed", seen, "Do the operator's pods run, and do they reach the API server?")
-    return Finding("Leader", "ok", f"{spec['holderIdentity']} leads ({where})")
+        return []
 
 
 def _versions(session: Session) -> Iterator[Finding]:

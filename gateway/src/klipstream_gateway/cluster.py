@@ -73,7 +73,7 @@ class Cluster:
     client: Client
     cache: Cache
     namespace: str
-    lease_name: str
+    lease_names: tuple[str, ...]
     lease_namespace: str
     _leader: tuple[float, datetime | None] = (float("-inf"), None)
     _lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LIVE_LOOKUPS_AT_ONCE))
@@ -126,19 +126,27 @@ class Cluster:
         return [str(item["metadata"]["name"]) for item in items]
 
     async def leading_since(self) -> datetime | None:
-        """When the operator that leads took over; None where none does. Remembered for ten seconds."""
+        """When the operator that leads took over, of several shards the last one; None where none does.
+
+        Remembered for ten seconds.
+        """
         read_at, value = self._leader
         if time.monotonic() - read_at < LEASE_SECONDS:
             return value
-        try:
-            lease = await self.client.get(LEASES, self.lease_name, self.lease_namespace)
-            spec = lease.get("spec") or {}
-            acquired = spec.get("acquireTime") if spec.get("holderIdentity") else None
-            value = datetime.fromisoformat(acquired).astimezone(UTC) if isinstance(acquired, str) else None
-        except NotFound:
-            value = None
+        found = await asyncio.gather(*map(self._acquired, self.lease_names))
+        value = max((each for each in found if each is not None), default=None)
         self._leader = (time.monotonic(), value)
         return value
+
+    async def _acquired(self, lease_name: str) -> datetime | None:
+        """Since when a Lease is held; None where nobody holds it."""
+        try:
+            lease = await self.client.get(LEASES, lease_name, self.lease_namespace)
+        except NotFound:
+            return None
+        spec = lease.get("spec") or {}
+        acquired = spec.get("acquireTime") if spec.get("holderIdentity") else None
+        return datetime.fromisoformat(acquired).astimezone(UTC) if isinstance(acquired, str) else None
 
     def _job(self, obj: dict[str, Any]) -> AnalysisJob:
         """Take an answer into the cache; what is held afterwards, which may be newer."""

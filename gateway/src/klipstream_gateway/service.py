@@ -47,7 +47,7 @@ def make_service(
     """Everything that the routes need. `problems` are what keeps the replica from being ready, `public_problems` the
     same in words for everybody; where absent these only say that there are some."""
     cache = Cache(client.now)
-    cluster = Cluster(client, cache, settings.namespace, settings.lease_name, settings.lease_namespace)
+    cluster = Cluster(client, cache, settings.namespace, settings.lease_names, settings.lease_namespace)
     forecasts = Forecasts(cache, client.now)
     views = Views(cache, forecasts)
     hub = Hub(cache)

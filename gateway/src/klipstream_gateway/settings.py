@@ -48,7 +48,7 @@ class Settings:
     streams_per_address: int
     streams_per_key: int
     results_claim: str | None
-    lease_name: str
+    lease_names: tuple[str, ...]
     lease_namespace: str
     tracing: TracingSettings | None
     log_format: str
@@ -93,7 +93,7 @@ class Settings:
             streams_per_address=env.whole("STREAMS_PER_ADDRESS", 20, 1, 100_000),
             streams_per_key=env.whole("STREAMS_PER_KEY", 200, 1, 100_000),
             results_claim=env.text("RESULTS_CLAIM") or None,
-            lease_name=env.text("LEASE_NAME", "klipstream-operator"),
+            lease_names=env.words("LEASE_NAME") or ("klipstream-operator",),
             lease_namespace=env.text("LEASE_NAMESPACE", home),
             tracing=TracingSettings.from_environment(env),
             log_format=env.log_format(),

@@ -30,8 +30,8 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         Panel("Slots", ((f"sum(klipstream_queue_max_concurrent_jobs{{{Q}}})", ""),), width=4, kind="stat"),
         Panel("Backing off", ((f'sum(klipstream_queue_jobs{{{Q},phase="BackingOff"}})', ""),), width=4, kind="stat"),
         Panel("Dead letters", ((f"sum(klipstream_queue_dead_letters{{{Q}}})", ""),), width=4, kind="stat"),
-        Panel("Leaders", (("sum(klipstream_operator_leading)", ""),), width=4, kind="stat",
-              description="1 for each release, or something is wrong"),
+        Panel("Leaders", (("sum by (namespace, shard) (klipstream_operator_leading)", "{{namespace}} {{shard}}"),),
+              width=4, kind="stat", description="1 for each shard of each release, or something is wrong"),
     )),
     ("Queues", (
         Panel("Waiting, by priority", ((f"sum by (queue, priority) (klipstream_queue_depth{{{Q}}})",

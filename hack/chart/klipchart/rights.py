@@ -49,7 +49,10 @@ WHY = {
         "pods/log",
     ): "logs of failed attempts are archived, progress is read from logs (`operator.archiveLogs`, `operator.progressFromLogs`)",  # noqa: E501
     ("operator", "events"): "one for each transition (`operator.events`)",
-    ("operator", "leases"): "one replica leads",
+    (
+        "operator",
+        "leases",
+    ): "one replica leads; with `operator.shards` one of each (`klipstream-operator-I-of-N`), once no other number of them leads",  # noqa: E501
     ("operator", "tokenreviews"): "whose progress a worker posts",
     ("operator", "customresourcedefinitions"): "Kopf waits for them",
     ("operator", "workloads"): "those of Jobs that it stops are deactivated (`kueue.enabled`)",

@@ -12,6 +12,7 @@ from klipstream_kube import ApiError, Unreachable
 from klipstream_operator import statuses
 from klipstream_operator.bounds import excess
 from klipstream_operator.log_fields import job_fields
+from klipstream_operator.sharding import UNROUTED
 from klipstream_operator.status_writer import StatusWriter
 from klipstream_operator.store import QueueKey, Store, version
 from klipstream_operator.transitions import Transition
@@ -32,7 +33,7 @@ def decide(job: AnalysisJob, store: Store, waiting: dict[QueueKey, int], now: da
     decides in order of creation, so that the first ones get the last places.
     """
     namespace = job.metadata.namespace
-    name = route(job, (queue for key, queue in store.queues.items() if key[0] == namespace))
+    name = destination(job, store)
     queue = store.queues.get((namespace, name)) if name is not None else None
     if job.spec.cancel:
         return statuses.cancelled(job, now, "The job was cancelled before it was accepted.")
@@ -53,6 +54,22 @@ def decide(job: AnalysisJob, store: Store, waiting: dict[QueueKey, int], now: da
         return statuses.rejected(job, name, "ResourcesOutOfBounds", message, now)
     waiting[key] += 1
     return statuses.accepted(job, name, _place(job, store), now)
+
+
+def destination(job: AnalysisJob, store: Store) -> str | None:
+    """The name of the queue that is to take a job, whichever shard looks after it."""
+    namespace = job.metadata.namespace
+    return route(job, (queue for queue in store.all_queues() if queue.metadata.namespace == namespace))
+
+
+def is_ours(job: AnalysisJob, store: Store) -> bool:
+    """Whether this shard is to decide about a submission.
+
+    Two that know different queues may think so for a moment, or neither; a write is guarded by the job's version.
+    """
+    if store.shard.of == 1:
+        return True
+    return store.shard.covers((job.metadata.namespace, destination(job, store) or UNROUTED))
 
 
 def transition_of(status: AnalysisJobStatus) -> Transition:
@@ -119,7 +136,13 @@ class Acceptance:
     def _planned(self, seen: dict[str, int]) -> list[str]:
         """The next submissions in order of creation, without those that were decided at this very version."""
         jobs = (self.store.jobs[uid] for uid in self.store.unaccepted)
-        fresh = (job for job in jobs if seen.get(job.uid) != version(job) and job.metadata.deletion_timestamp is None)
+        fresh = (
+            job
+            for job in jobs
+            if seen.get(job.uid) != version(job)
+            and job.metadata.deletion_timestamp is None
+            and is_ours(job, self.store)
+        )
         first = heapq.nsmallest(
             PLANNED, fresh, key=lambda job: (job.metadata.creation_timestamp, _place(job, self.store))
         )

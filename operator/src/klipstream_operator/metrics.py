@@ -38,7 +38,7 @@ REQUESTS = (
     ("pods", ("get", "list", "watch", "delete", "patch", "log")),
     ("events", ("create",)),
     ("tokenreviews.authentication.k8s.io", ("create",)),
-    ("leases.coordination.k8s.io", ("get", "create", "patch")),
+    ("leases.coordination.k8s.io", ("get", "list", "create", "patch")),
     ("workloads.kueue.x-k8s.io", ("list", "patch")),
 )
 """What the operator asks of the API server, by the names that its requests are counted under."""

@@ -33,7 +33,9 @@ class Observability:
         self._modes: dict[QueueKey, tuple[str, QueueMode]] = {}
         client.on_request = self.metrics.request
         self.metrics.registry.register(QueueCollector(store, self.metrics, lambda: self.leading_since is not None))
-        self.gauge("leading", "1 while this replica leads.", lambda: float(self.leading_since is not None))
+        leading = Gauge("klipstream_operator_leading", "1 while this replica leads its shard of the queues.", ["shard"],
+                        registry=self.metrics.registry)  # fmt: skip
+        leading.labels(store.shard.number).set_function(lambda: float(self.leading_since is not None))
         self.gauge("leading_since_timestamp_seconds", "When it took over; 0 while it does not lead.",
                    lambda: self.leading_since or 0.0)  # fmt: skip
         self.gauge("tasks", "Tasks of the event loop.", lambda: float(len(asyncio.all_tasks())))

@@ -1,5 +1,6 @@
 """What a worker's post of progress is answered: who it is, what it says, what becomes of it. Knows no web server."""
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from klipstream_api import ProgressPost, ProgressReply
 from klipstream_kube import ApiError, Unreachable
 from klipstream_operator.identity import Identities, NotAuthenticated
 from klipstream_operator.progress import WRITE_EVERY_SECONDS, ProgressBook, Verdict
+from klipstream_operator.progress_forwarder import NotForwarded, ProgressForwarder
 from klipstream_operator.sealed_params import Opened, open_params
 from klipstream_operator.store import Store
 from klipstream_operator.workload import PodView
@@ -40,6 +42,11 @@ def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | N
     return Reply(status, body, headers or {})
 
 
+NOT_TAKEN = problem(
+    503, "Not taken yet", "The attempt is not known, or its progress not written yet. Post again soon.", RETRY_AFTER
+)
+
+
 @dataclass(slots=True)
 class ProgressReceiver:
     """Takes workers' posts into the progress book."""
@@ -49,19 +56,29 @@ class ProgressReceiver:
     identities: Identities
     ring: RingFile | None = None
     """Opens sealed parameters."""
+    forwarder: ProgressForwarder | None = None
+    """Where there are several shards."""
 
-    async def receive(self, token: str, body: bytes) -> Reply:
-        """401 without a worker's token, 400 for a bad body, 409 for a stale attempt, 503 while not known yet."""
+    async def receive(self, token: str, body: bytes, forwarded: bool = False) -> Reply:
+        """401 without a worker's token, 400 for a bad body, 409 for a stale attempt, 503 while not known yet.
+
+        What belongs to another shard is answered by that one; `forwarded` tells that another shard sent it here.
+        """
         if not token:
             return problem(401, "Unauthorized", "Send the token of ANALYSIS_TOKEN_FILE as a bearer token.")
         try:
             identity = await self.identities.of(token)
-            pod = self.store.pod(identity.pod_uid) or await self.identities.pod(identity)
+            elsewhere = self.forwarder.known(identity.pod_uid) if self.forwarder is not None else None
+            if elsewhere is None:
+                pod = self.store.pod(identity.pod_uid) or await self.identities.pod(identity)
+                elsewhere = self.forwarder.shard_of(pod) if self.forwarder is not None else None
         except NotAuthenticated as error:
             return problem(401, "Unauthorized", f"{error}. Read ANALYSIS_TOKEN_FILE again: it rotates.")
         except (ApiError, Unreachable) as error:
             log.warning("Progress of a worker could not be authenticated: %s", error)
             return problem(503, "Unavailable", "The API server does not answer.", RETRY_AFTER)
+        if self.forwarder is not None and elsewhere is not None:
+            return NOT_TAKEN if forwarded else await self._sent_on(self.forwarder, elsewhere, token, body)
         try:
             post = ProgressPost.model_validate_json(body)
         except ValidationError as error:
@@ -76,12 +93,7 @@ class ProgressReceiver:
         except (ApiError, Unreachable) as error:
             return problem(503, "Unavailable", str(error), RETRY_AFTER)
         if verdict is Verdict.UNKNOWN:
-            return problem(
-                503,
-                "Not taken yet",
-                "The attempt is not known, or its progress not written yet. Post again soon.",
-                RETRY_AFTER,
-            )
+            return NOT_TAKEN
         if verdict is Verdict.STALE or job is None:
             return problem(409, "Stale attempt", "Another attempt took over, or the job is finished. Stop.")
         opened = open_params(job, self.ring) if wants_sealed else Opened()
@@ -95,6 +107,14 @@ class ProgressReceiver:
             sealed_retryable=opened.retryable if opened.problem is not None else None,
         )
         return Reply(200, reply.model_dump(mode="json", exclude_none=True))
+
+    @staticmethod
+    async def _sent_on(forwarder: ProgressForwarder, shard: int, token: str, body: bytes) -> Reply:
+        try:
+            status, answer, headers = await forwarder.forward(shard, token, body)
+            return Reply(status, json.loads(answer), headers)
+        except (NotForwarded, ValueError):
+            return problem(503, "Unavailable", f"Shard {shard} of the operator does not answer.", RETRY_AFTER)
 
     def _first_of(self, pod: PodView) -> bool:
         """Whether nothing of the pod's attempt was taken before, as far as this replica knows."""

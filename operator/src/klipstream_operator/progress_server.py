@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from klipstream_operator.progress_forwarder import FORWARDED
 from klipstream_operator.progress_receiver import ProgressReceiver
 
 BODY_BYTES = 16_384
@@ -41,7 +42,8 @@ class ProgressServer:
     async def post(self, request: web.Request) -> web.Response:
         """What the receiver answers; 413 for a body of more than BODY_BYTES."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        reply = await self.receiver.receive(token.strip() if scheme.lower() == "bearer" else "", await request.read())
+        token = token.strip() if scheme.lower() == "bearer" else ""
+        reply = await self.receiver.receive(token, await request.read(), FORWARDED in request.headers)
         return web.json_response(
             reply.body, status=reply.status, headers=reply.headers, content_type=reply.content_type
         )

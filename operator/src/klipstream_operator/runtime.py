@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from klipstream_kube import JOBS, PODS, ApiError, Client, LeaseElector, Reflector, Resource, Unreachable
 from klipstream_operator.acceptance import Acceptance
@@ -13,11 +14,13 @@ from klipstream_operator.admission import Admission
 from klipstream_operator.certificate import Authority, Certificate
 from klipstream_operator.identity import Identities
 from klipstream_operator.jobs import WorkerContract
+from klipstream_operator.layouts import Layouts
 from klipstream_operator.log_archive import LogArchive
 from klipstream_operator.log_progress import LogProgress
 from klipstream_operator.log_store import LogStore
 from klipstream_operator.observability import Observability
 from klipstream_operator.progress import ProgressBook
+from klipstream_operator.progress_forwarder import ProgressForwarder
 from klipstream_operator.progress_receiver import ProgressReceiver
 from klipstream_operator.progress_server import ProgressServer
 from klipstream_operator.purger import Purger
@@ -56,13 +59,14 @@ class Runtime:
         self.client = client
         self.leading = False
         self.stopping = asyncio.Event()
-        self.store = Store(self._job_changed, self._queue_changed, self._unaccepted_changed)
+        shard = settings.shard
+        self.store = Store(self._job_changed, self._queue_changed, self._unaccepted_changed, shard)
         traced = settings.tracing
         tracing = Tracing.where_asked(traced, "klipstream-operator", settings.identity)
         self.shown = Observability(client, self.store, settings.identity, settings.events, tracing)
         self.elector = LeaseElector(
             client,
-            name=settings.lease_name,
+            name=shard.lease_name(settings.lease_name),
             namespace=settings.lease_namespace,
             identity=settings.identity,
             lease_seconds=settings.lease_seconds,
@@ -70,6 +74,7 @@ class Runtime:
             retry_seconds=min(settings.lease_seconds / 7.5, CANDIDATE_RETRY_SECONDS),
             log=log,
         )
+        self.layouts = Layouts(client, settings.lease_namespace, settings.lease_name, shard)
         turnstile = Turnstile()
         fenced = StatusWriter(client, self.store, self.elector.check, turnstile, self.shown.job_written)
         authority = Authority(settings.tls_ca) if settings.tls_ca is not None else None
@@ -100,7 +105,9 @@ class Runtime:
         self.book = ProgressBook(self.store, self.unfenced)
         self.log_progress = LogProgress(client, self.store, self.book)
         ring = RingFile(settings.sealing_ring) if settings.sealing_ring is not None else None
-        self.receiver = ProgressReceiver(self.store, self.book, Identities(client), ring)
+        common = urlsplit(settings.progress_url).hostname
+        others = ProgressForwarder(shard, settings.shard_url, common, settings.tls_ca) if shard.of > 1 else None
+        self.receiver = ProgressReceiver(self.store, self.book, Identities(client), ring, others)
         pair = (settings.tls_certificate, settings.tls_key)
         self.certificate = Certificate(pair[0], pair[1]) if pair[0] is not None and pair[1] is not None else None
         self._watches: dict[tuple[Resource, str | None], Reflector] = {}
@@ -161,11 +168,11 @@ class Runtime:
         ]
 
     def _take_job(self, obj: dict[str, Any]) -> None:
-        if (view := view_job(obj)) is not None:
+        if self.store.shard.sees_workload(obj) and (view := view_job(obj)) is not None:
             self.store.put_workload(view)
 
     def _take_pod(self, obj: dict[str, Any]) -> None:
-        if (view := view_pod(obj)) is not None:
+        if self.store.shard.sees_workload(obj) and (view := view_pod(obj)) is not None:
             self.store.put_workload(view)
 
     def queue_event(self, event_type: str | None, obj: dict[str, Any]) -> None:
@@ -255,7 +262,7 @@ class Runtime:
         with contextlib.suppress(ApiError, Unreachable):  # a leader lists them again
             await self._list_queues()
         log.info("Caches are full: %d AnalysisJobs. Waiting for the Lease %s/%s.", len(self.store.jobs),
-                 self.settings.lease_namespace, self.settings.lease_name)  # fmt: skip
+                 self.settings.lease_namespace, self.settings.shard.lease_name(self.settings.lease_name))  # fmt: skip
         try:
             await self.elector.acquire()
             async with asyncio.TaskGroup() as tasks:
@@ -278,6 +285,7 @@ class Runtime:
         A watch may lag: without this a new leader could take a job while it does not know yet that its predecessor
         has accepted one that comes first.
         """
+        await self.layouts.others_are_gone()
         while True:
             try:
                 for namespace in self.namespaces:
@@ -288,7 +296,8 @@ class Runtime:
                 await asyncio.sleep(LIST_RETRY_SECONDS)
         self.leading = True
         self.shown.leads(True)
-        log.info("Leading as %s: %d AnalysisQueues", self.settings.identity, len(self.store.queues))
+        log.info("Leading as %s: %d AnalysisQueues in shard %s", self.settings.identity, len(self.store.queues),
+                 self.settings.shard)  # fmt: skip
         for uid in list(self.store.reservations) + list(self.store.jobs):
             self.reconciler.enqueue(uid)
             self._look_at_finished(uid)

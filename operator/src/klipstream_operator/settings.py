@@ -6,13 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from klipstream_operator.sharding import Shard
 from klipstream_service import BadSetting, Environment
 from klipstream_service.tracing import TracingSettings
+
+SHARDS_AT_MOST = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How this replica runs. Seconds and ports are plain numbers; namespaces are empty to watch all.
+
+    `lease_name` is the Lease of the only shard; those of several have names of their own that begin with it.
+    `shard_url` is a shard's progress endpoint, with {shard} for its number; `progress_url` is that of all together.
 
     `linger_seconds` is how long a replica that was told to end still takes progress, until workers are sent elsewhere.
     `results_claim` is the claim that is mounted here, as "namespace/name"; its path is that of the queues' URL.
@@ -20,6 +26,8 @@ class Settings:
     """
 
     identity: str
+    shard: Shard
+    shard_url: str
     namespaces: tuple[str, ...]
     lease_name: str
     lease_namespace: str
@@ -49,8 +57,11 @@ class Settings:
         """Read KLIPSTREAM_* variables. Raises BadSetting."""
         env = Environment(environment)
         port = env.whole("PROGRESS_PORT", 8080, 0, 65535)
+        shards = env.whole("SHARDS", 1, 1, SHARDS_AT_MOST)
         settings = cls(
             identity=env.text("IDENTITY") or f"{socket.gethostname()}-{os.getpid()}",
+            shard=Shard(env.whole("SHARD", 0, 0, shards - 1), shards),
+            shard_url=env.text("SHARD_URL"),
             namespaces=tuple(sorted(env.words("NAMESPACES"))),
             lease_name=env.text("LEASE_NAME", "klipstream-operator"),
             lease_namespace=env.text("LEASE_NAMESPACE", "default"),
@@ -77,4 +88,9 @@ class Settings:
         )
         if (settings.tls_certificate is None) != (settings.tls_key is None):
             raise BadSetting("KLIPSTREAM_TLS_CERTIFICATE and KLIPSTREAM_TLS_KEY go together: set both or neither")
+        if shards > 1 and "{shard}" not in settings.shard_url:
+            raise BadSetting(
+                "KLIPSTREAM_SHARD_URL is needed where there are several shards: the address of a shard's progress"
+                " endpoint, with {shard} in place of its number"
+            )
         return settings

@@ -91,8 +91,15 @@ class StatusWriter:
         if live is not None and live.status.to_wire() == status.to_wire():
             self.observe(job, status, transition)
 
-    def take(self, answer: dict[str, object]) -> AnalysisJob | None:
-        """Take an AnalysisJob that the API server sent into the store; None, and a log line, if it is malformed."""
+    def take(self, answer: dict[str, Any]) -> AnalysisJob | None:
+        """Take an AnalysisJob that the API server sent into the store; None, and a log line, if it is malformed.
+
+        None as well if a queue of another shard took it, or will.
+        """
+        if not self.store.shard.sees_job(answer):
+            if answer["metadata"]["uid"] in self.store.jobs:
+                self.store.remove_job(answer["metadata"]["uid"])
+            return None
         try:
             job = AnalysisJob.from_wire(answer)
         except ValidationError as error:

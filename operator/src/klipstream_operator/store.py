@@ -14,6 +14,7 @@ from klipstream_api.meta import condition
 from klipstream_api.phases import ACTIVE_PHASES
 from klipstream_operator.capacity import shape_of
 from klipstream_operator.operations import cleared
+from klipstream_operator.sharding import Shard
 from klipstream_operator.statuses import is_accepted, resumable
 from klipstream_operator.stops import gives_back
 from klipstream_operator.tombstones import Tombstones
@@ -48,8 +49,12 @@ class Store:
     on_job: Callable[[str], None]
     on_queue: Callable[[QueueKey], None]
     on_unaccepted: Callable[[], None]
+    shard: Shard = field(default_factory=Shard)
+    """The queues that are looked after; of others' jobs only those are held that no queue took yet."""
     jobs: dict[str, AnalysisJob] = field(default_factory=dict)
     queues: dict[QueueKey, AnalysisQueue] = field(default_factory=dict)
+    elsewhere: dict[QueueKey, AnalysisQueue] = field(default_factory=dict)
+    """Queues of other shards: a submission may be routed to them."""
     attempts: dict[AttemptKey, AttemptView] = field(default_factory=dict)
     workloads: dict[str, AttemptKey] = field(default_factory=dict)
     """The attempt that a Kubernetes Job or a pod, known by its uid, belongs to."""
@@ -189,9 +194,14 @@ class Store:
         """Take in an AnalysisQueue and its reservations; False when what we hold is as new."""
         if queue.metadata.uid in self.tombstones:
             return False
-        old = self.queues.get(queue.key)
+        old = self.queue(queue.key)
         if old is not None and old.metadata.uid == queue.metadata.uid and version(old) >= version(queue):
             return False
+        if not self.shard.covers(queue.key):
+            self.elsewhere[queue.key] = queue
+            if old is None or old.spec != queue.spec:
+                self.on_unaccepted()
+            return True
         self.queues[queue.key] = queue
         self._put_reservations(queue.key, old, queue, now)
         changed = old is None or old.metadata.uid != queue.metadata.uid or old.spec != queue.spec
@@ -201,6 +211,14 @@ class Store:
             self._look_at_all(queue.key, now)
         self.on_queue(queue.key)
         return True
+
+    def queue(self, key: QueueKey) -> AnalysisQueue | None:
+        """An AnalysisQueue, whoever looks after it."""
+        return self.queues.get(key) or self.elsewhere.get(key)
+
+    def all_queues(self) -> list[AnalysisQueue]:
+        """Those of this shard, and those of others."""
+        return [*self.queues.values(), *self.elsewhere.values()]
 
     def of_queue(self, key: QueueKey) -> list[AnalysisJob]:
         """The jobs that a queue accepted. O(all jobs): for what is rare."""
@@ -216,8 +234,11 @@ class Store:
     def remove_queue(self, key: QueueKey, uid: str, now: datetime) -> None:
         """Forget a deleted queue, unless a new one already has its name. What runs goes on to its end."""
         self.tombstones.add(uid)
-        old = self.queues.get(key)
+        old = self.queue(key)
         if old is None or old.metadata.uid != uid:
+            return
+        if self.elsewhere.pop(key, None) is not None:
+            self.on_unaccepted()  # what was routed there may be this shard's now
             return
         del self.queues[key]
         self.refused_templates.pop(key, None)

@@ -87,15 +87,15 @@ class Sweep:
         """One pass over a namespace, or over all; how many objects had been missed."""
         store, now, missed = self.writer.store, self.client.now(), Counter[str]()
         queues = await self._listed(ANALYSIS_QUEUES, namespace)
-        for known in list(store.queues.values()):
+        for known in store.all_queues():
             if self._covers(namespace, known.metadata.namespace) and known.metadata.uid not in queues:
                 missed[ANALYSIS_QUEUES.qualified_name] += await self._confirm_queue(known)
         for obj in queues.values():
-            before = store.queues.get(_key(obj))
+            before = store.queue(_key(obj))
             if take_queue(obj, store, self.client) is not None:
                 missed[ANALYSIS_QUEUES.qualified_name] += before is None or version(before) < _version(obj)
         told = _Told(self.watched(ANALYSIS_JOBS, namespace), {uid: version(job) for uid, job in store.jobs.items()})
-        jobs = await self._listed(ANALYSIS_JOBS, namespace)
+        jobs = {uid: o for uid, o in (await self._listed(ANALYSIS_JOBS, namespace)).items() if store.shard.sees_job(o)}
         for job in list(store.jobs.values()):
             if self._covers(namespace, job.metadata.namespace) and job.uid not in jobs and job.uid in store.jobs:
                 await self.writer.read(job)
@@ -138,7 +138,8 @@ class Sweep:
             if view is not None and self._covers(namespace, view.namespace)
         }
         told = _Told(self.watched(resource, namespace), {uid: view.resource_version for uid, view in known.items()})
-        listed = await self._listed(resource, namespace, CHILDREN)
+        found = await self._listed(resource, namespace, CHILDREN)
+        listed = {uid: obj for uid, obj in found.items() if store.shard.sees_workload(obj)}
         views = []
         for uid, obj in listed.items():
             held = known.get(uid)

@@ -72,6 +72,8 @@ class PodView:
     """The first other container that failed: an init container, or one beside the worker."""
     never_ran: bool = False
     """No container got so far as to run."""
+    queue: str = ""
+    """Name of the AnalysisQueue."""
 
     @property
     def ended(self) -> bool:
@@ -287,6 +289,7 @@ def view_pod(obj: JsonObject) -> PodView | None:
         deadline_seconds=spec.get("activeDeadlineSeconds"),
         failed_beside=_failed_beside(spec, status, worker),
         never_ran=not any(_has_run(c) for c in (*(status.get("initContainerStatuses") or ()), *containers)),
+        queue=(metadata.get("labels") or {}).get(names.QUEUE_LABEL, ""),
     )
 
 

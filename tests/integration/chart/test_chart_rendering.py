@@ -225,7 +225,7 @@ def test_every_field_of_a_queue_can_be_set_on_the_default_one(helm: Helm) -> Non
 def test_the_operator_holds_its_own_lease_alone(helm: Helm) -> None:
     rules = the(rendered(helm), "Role", "r-operator-lease")["rules"]
     assert {verb: rule.get("resourceNames") for rule in rules for verb in rule["verbs"]} == {
-        "create": None, "get": ["r-operator"], "patch": ["r-operator"],
+        "create": None, "list": None, "get": ["r-operator"], "patch": ["r-operator"],
     }  # fmt: skip
 
 
@@ -260,7 +260,9 @@ def test_two_releases_with_namespaces_of_their_own_share_no_object(helm: Helm) -
     ("settings", "word"),
     [(("results.persistence.enabled=false",), "results.url is a path on a claim"),
      (("externalSecrets.refreshInterval=1d",), "refreshInterval"), (("podUser.runAsUser=0",), "runAsUser"),
-     (("defaultQueue.extraSpec.progressFrom=Guesses",), "progressFrom")],
+     (("defaultQueue.extraSpec.progressFrom=Guesses",), "progressFrom"),
+     (("operator.shards=0",), "at '/operator/shards'"), (("operator.shards=17",), "at '/operator/shards'"),
+     (("operator.shards=two",), "at '/operator/shards'"), (("operator.shards=1.5",), "at '/operator/shards'")],
 )  # fmt: skip
 def test_what_could_not_work_is_refused(helm: Helm, settings: tuple[str, ...], word: str) -> None:
     assert word in refusal(helm, *settings)

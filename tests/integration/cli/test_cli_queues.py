@@ -123,7 +123,7 @@ def test_the_report_counts_what_ended_and_its_page_needs_nothing_else(stage: Wor
     assert "Success rate  50.0 %" in analysis.out("report", "-q", queue)
 
 
-def test_doctor_finds_a_healthy_stage_healthy(analysis) -> None:
+def test_doctor_finds_a_healthy_stage_healthy(analysis, queue: str) -> None:
     found = json.loads(analysis.out("doctor", "-o", "json"))
     states = {each["check"]: each["state"] for each in found}
     assert {states[check] for check in ("API server", "CRDs", "Rights", "Leader", "Acceptance")} == {"ok"}

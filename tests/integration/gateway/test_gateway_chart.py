@@ -57,7 +57,18 @@ def test_the_gateway_understands_the_settings_of_its_chart(helm):
     assert settings.allowed_origins == ("https://app.example.com",)
     assert settings.allowed_callbacks == ("*.shop.svc",)
     assert settings.anonymous_submit
-    assert (settings.lease_name, settings.lease_namespace) == ("r-operator", "here")
+    assert (settings.lease_names, settings.lease_namespace) == (("r-operator",), "here")
+
+
+def test_the_gateway_looks_at_the_leases_of_all_shards_and_may_read_no_others(helm):
+    objects = rendered(helm, "operator.shards=2")
+    variables = container_of(objects)["env"]
+    values = {each["name"]: each["value"] for each in variables if "value" in each} | {"KLIPSTREAM_KEYS_FOLDER": "/tmp"}
+    names = Settings.from_environment("elsewhere", values).lease_names
+    assert names == ("r-operator-0-of-2", "r-operator-1-of-2")
+    (role,) = (each for each in objects if (each["kind"], each["metadata"]["name"]) == ("Role", "r-gateway-lease"))
+    (rule,) = role["rules"]
+    assert (tuple(rule["resourceNames"]), rule["verbs"]) == (names, ["get"])
 
 
 def container_of(objects: list[dict[str, Any]]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from klipbench.company import Busy
 from klipbench.depth import SLOTS, Depth, admit, failover, fill, raise_last, reprioritise, restart
+from klipbench.division import DIVISIONS, DividedRun, run_divided
 from klipbench.figures import Spread
 from klipbench.operator_process import usage
 from klipbench.stage import staged
@@ -79,6 +80,8 @@ class Result:
     queued: dict[str, QueuedRun] = field(default_factory=dict)
     busy: Beside | None = None
     deep: Deep | None = None
+    divided: list[DividedRun] = field(default_factory=list)
+    """The same by one, two and four operators."""
 
 
 def add_options(parser: argparse.ArgumentParser, deep: int = DEEP) -> None:
@@ -98,7 +101,7 @@ def variants(scale: float) -> dict[str, Variant]:
     return {each.name: each for each in (mixed, short, steady)}
 
 
-PARTS = ("bare", "short", "mixed", "steady", "busy", "deep")
+PARTS = ("bare", "short", "mixed", "steady", "busy", "divided", "deep")
 
 
 def run(options: Options, build: Path, measured: Callable[[Result], None]) -> Result:
@@ -126,6 +129,12 @@ async def _run(options: Options, build: Path, measured: Callable[[Result], None]
     if "busy" in asked:
         result.busy = await _busy(options, build)
         measured(result)
+    if "divided" in asked:
+        variant = Variant("divided", round(600 * options.scale), 48, SHORT)
+        for operators in DIVISIONS:
+            async with staged(f"divided-{operators}", build) as stage:
+                result.divided.append(await run_divided(stage, variant, options.seed, operators))
+            measured(result)
     if "deep" in asked:
         result.deep = await _deep(options, build)
     return result

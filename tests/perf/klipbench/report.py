@@ -6,6 +6,7 @@ from pathlib import Path
 
 from klipbench import baseline, goals
 from klipbench.admission import ADMITTED, Deep, Result
+from klipbench.division import DividedRun
 from klipbench.goals import Goal
 from klipbench.work_off import OPERATOR, Costs, QueuedRun
 
@@ -24,7 +25,8 @@ def write_json(result: Result, file: Path) -> None:
 def broken(result: Result) -> bool:
     """Whether any promise of the queue was broken; a missed goal of speed is none."""
     busy = [result.busy.alone, result.busy.together] if result.busy is not None else []
-    return any(run.broken for run in [*result.queued.values(), *busy])
+    divided = [each for run in result.divided for each in run.broken]
+    return bool(divided) or any(run.broken for run in [*result.queued.values(), *busy])
 
 
 def lines(result: Result) -> list[str]:
@@ -40,6 +42,8 @@ def lines(result: Result) -> list[str]:
         said += ["", *_run("busy, alone", busy.alone), "", *_run("busy, together", busy.together),
                  f"  beside it: {busy.streams} readers had {busy.events} events, {busy.reported} reports of progress, "
                  f"{busy.announced} webhooks"]  # fmt: skip
+    if result.divided:
+        said += ["", *_divided(result.divided)]
     if result.deep is not None:
         said += ["", *_deep(result.deep)]
     if found := ratios(result):
@@ -126,6 +130,22 @@ def _cpu(costs: Costs) -> list[str]:
         said.append(f"  {process:<28}{costs.cpu_per_thousand(process):>22.2f}{now:>10.0f}{most:>10.0f}")
     if costs.requests:
         said.append(f"  operator: {costs.operator_requests:.2f} requests per job, {costs.operator_writes:.2f} writes")
+    return said
+
+
+def _divided(runs: list[DividedRun]) -> list[str]:
+    head = ("operators", "jobs/s", "by one at most", "requests", "operators ms", "API server ms", "MiB")
+    said = ["  " + "".join(f"{each:>15}" for each in head) + "   per job, four queues"]
+    for each in runs:
+        costs = each.costs
+        figures = (
+            f"{each.operators}", f"{each.jobs_per_second:.1f}", f"{each.most_by_one:.0%}",
+            f"{costs.operator_requests:.2f}", f"{costs.cpu_per_thousand('operator'):.1f}",
+            f"{costs.cpu_per_thousand('kube-apiserver'):.1f}",
+            f"{costs.used['operator'].memory_bytes / 2**20:.0f}",
+        )  # fmt: skip
+        said.append("  " + "".join(f"{figure:>15}" for figure in figures))
+        said += [f"  BROKEN {broken}" for broken in each.broken[:10]]
     return said
 
 

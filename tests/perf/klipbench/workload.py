@@ -50,15 +50,15 @@ async def create_namespace(client: Client, name: str) -> None:
     await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 
 
-async def create_queue(client: Client, namespace: str, limit: int, *, mode: str = "Running") -> None:
-    """Create the AnalysisQueue `bench` with that many slots and room for every job."""
+async def create_queue(client: Client, namespace: str, limit: int, *, mode: str = "Running", name: str = QUEUE) -> None:
+    """Create an AnalysisQueue with that many slots and room for every job."""
     spec = {
         "mode": mode,
         "maxConcurrentJobs": limit,
         "maxQueueSize": 100_000,
         "workerTemplate": {"spec": POD_SPEC},
     }
-    body = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "AnalysisQueue", "metadata": {"name": QUEUE}, "spec": spec}
+    body = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "AnalysisQueue", "metadata": {"name": name}, "spec": spec}
     await client.create(ANALYSIS_QUEUES, body, namespace)
 
 
@@ -154,9 +154,9 @@ async def submit_planned(
             tasks.create_task(one(each)).add_done_callback(lambda _: slots.release())
 
 
-async def queue_status(client: Client, namespace: str) -> dict[str, Any]:
-    """What the queue `bench` says of itself."""
-    return (await client.get(ANALYSIS_QUEUES, QUEUE, namespace)).get("status") or {}
+async def queue_status(client: Client, namespace: str, name: str = QUEUE) -> dict[str, Any]:
+    """What a queue says of itself."""
+    return (await client.get(ANALYSIS_QUEUES, name, namespace)).get("status") or {}
 
 
 async def unfinished(client: Client, namespace: str) -> int:

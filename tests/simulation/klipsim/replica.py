@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import orjson
 from klipsim.loop import NOBODY, PROCESS, Process
 from klipsim.objects import Object
 from klipstream_kube import ApiError, Gone, LeaseLost, Unreachable
+from klipstream_operator.progress_forwarder import NotForwarded, ProgressForwarder
 from klipstream_operator.queue_writer import RestartRequested
 from klipstream_operator.runtime import Runtime
 from klipstream_operator.settings import Settings
@@ -37,10 +38,14 @@ class Replica:
     settings: Settings
     rng: random.Random
     make_client: Callable[[Network, Replica, Process], SimulatedClient]
+    peers: Callable[[int], list[Replica]]
+    """The replicas of a shard that run."""
     bugs: list[str]
     """What ended a process and must not."""
     skew_seconds: float = 0.0
     partitioned: bool = False
+    retired: bool = False
+    """Whether its Deployment is gone, so that it is not started again."""
     starts: int = 0
     process: Process | None = None
     runtime: Runtime | None = None
@@ -61,6 +66,8 @@ class Replica:
         assert self.process is not None
         client = self.make_client(self.network, self, self.process)
         self.runtime = Runtime(replace(self.settings, identity=f"{self.name}-{self.starts}"), client)
+        if self.settings.shard.of > 1:
+            self.runtime.receiver.forwarder = _Forwarder(self.settings.shard, self.settings.shard_url, replica=self)
         return self.network.loop.create_task(self._main(self.runtime, self.process))
 
     async def _main(self, runtime: Runtime, process: Process) -> None:
@@ -86,8 +93,15 @@ class Replica:
         self.network.loop.call_later(seconds, self._start_if_dead, context=NOBODY)
 
     def _start_if_dead(self) -> None:
-        if self.process is None or self.process.dead:
+        if not self.retired and (self.process is None or self.process.dead):
             self.start()
+
+    def retire(self, grace_seconds: float) -> None:
+        """SIGTERM, and SIGKILL after a while; for good."""
+        self.retired = True
+        self.terminate()
+        if self.process is not None:
+            self.network.loop.call_later(grace_seconds, self.crash, self.process, context=NOBODY)
 
     def crash(self, process: Process) -> None:
         """SIGKILL, if this process still runs; another one follows."""
@@ -146,15 +160,15 @@ class Replica:
 
     # --- what workers post -----------------------------------------------------------------------------------------
 
-    async def post(self, token: str, body: Object) -> tuple[int, Object]:
-        """A worker's post; (0, {}) where the answer does not come in time."""
+    async def post(self, token: str, body: Object, forwarded: bool = False) -> tuple[int, Object]:
+        """A worker's post, or one that another shard sent on; (0, {}) where the answer does not come in time."""
         process, runtime, loop = self.process, self.runtime, self.network.loop
         if process is None or runtime is None or process.dead:
             return 0, {}
         answered: asyncio.Future[tuple[int, Any]] = loop.create_future()
 
         async def receive() -> None:
-            reply = await runtime.receiver.receive(token, orjson.dumps(body))
+            reply = await runtime.receiver.receive(token, orjson.dumps(body), forwarded)
             if not answered.done():
                 answered.set_result((reply.status, reply.body))
 
@@ -167,6 +181,22 @@ class Replica:
             return 0, {}
         finally:
             del task
+
+
+@dataclass(slots=True)
+class _Forwarder(ProgressForwarder):
+    """The way to another shard, without HTTP."""
+
+    replica: Replica | None = None
+
+    async def forward(self, number: int, token: str, body: bytes) -> tuple[int, bytes, Mapping[str, str]]:
+        assert self.replica is not None
+        if not (peers := self.replica.peers(number)):
+            raise NotForwarded("nobody runs")
+        status, answer = await self.replica.rng.choice(peers).post(token, orjson.loads(body), forwarded=True)
+        if not status:
+            raise NotForwarded("no answer")
+        return status, orjson.dumps(answer), {}
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

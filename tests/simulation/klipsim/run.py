@@ -47,7 +47,13 @@ PATIENCE_SECONDS = 900.0
 """After the last fault everything must be finished within this time."""
 QUIET_SECONDS = 25.0
 """How long the steady state at the end is watched."""
-REPLICAS = ("a", "b", "c")
+REPLICAS = "abcdefgh"
+REPLICAS_OF_A_SHARD = 2
+"""Where there are several shards; two only, so that a run stays as long as the others."""
+GRACE_SECONDS = 30.0
+"""What a pod that is told to end is left."""
+LAYOUTS = ((1,), (1,), (1,), (1,), (1,), (1,), (2,), (1, 2), (1,), (1,), (1,), (1,), (1,), (1,), (2,), (2, 1))
+"""By the last four bits of the seed."""
 _OPERATIONS = [(name.value, annotation) for name, annotation in OPERATION_ANNOTATIONS.items()]
 
 
@@ -82,13 +88,18 @@ class Scenario:
     plan: Plan
     faults: list[Fault]
     replicas: int
+    layouts: tuple[int, ...] = (1,)
+    """Into how many shards the queues are divided, one layout after the other."""
+    changed_at: float = 0.0
+    """When the second layout takes the place of the first."""
 
     @classmethod
     def of(cls, seed: int) -> Scenario:
         """The scenario of a seed."""
         rng = random.Random(f"plan {seed}")
         plan = plan_users(rng, HORIZON_SECONDS)
-        return cls(seed, plan, plan_faults(rng, HORIZON_SECONDS), rng.choice((2, 2, 3)))
+        faults, replicas = plan_faults(rng, HORIZON_SECONDS), rng.choice((2, 2, 3))
+        return cls(seed, plan, faults, replicas, LAYOUTS[seed % len(LAYOUTS)], rng.uniform(5.0, HORIZON_SECONDS - 10.0))
 
 
 def run(scenario: Scenario, *, keep_history: bool = True) -> Result:
@@ -152,16 +163,13 @@ class _World:
         self.users = Users(self.server, scenario.plan, self._act_later, self._may_delete)
         self.bugs: list[str] = []
         lease = self.rng.choice(("5", "15", "15"))
-        settings = Settings.from_environment({
+        self.environment = {
             "KLIPSTREAM_NAMESPACES": NAMESPACE, "KLIPSTREAM_LEASE_SECONDS": lease, "KLIPSTREAM_SWEEP_SECONDS": "20",
             "KLIPSTREAM_ARCHIVE_LOGS": "false",
             "KLIPSTREAM_EVENTS": "on" if self.rng.random() < 0.1 else "off",
-        })  # fmt: skip
-        self.replicas = [
-            Replica(name, self.network, settings, random.Random(f"replica {name} {seed}"), SimulatedClient, self.bugs,
-                    self.rng.choice((0.0, self.rng.uniform(-2, 2), self.rng.uniform(-90, 90))))
-            for name in REPLICAS[: scenario.replicas]
-        ]  # fmt: skip
+        }  # fmt: skip
+        self.replicas: list[Replica] = []
+        """Those of a former layout as well."""
         self.result = Result(seed)
         self.quiet_from = 0.0
         self._looked_at, self._work_left = 0, True
@@ -174,8 +182,11 @@ class _World:
         for fault in self.scenario.faults:
             if not fault.row:
                 self._at(fault.at, self._strike, fault)
-        for number, replica in enumerate(self.replicas):
+        first, *others = self.scenario.layouts
+        for number, replica in enumerate(self._made(first)):
             self._at(0.1 * number, replica.start)
+        for shards in others:
+            self._at(self.scenario.changed_at, self._divide_anew, shards)
         try:
             self.loop.run_until(lambda: self.loop.time() >= HORIZON_SECONDS)
             self._end_faults()
@@ -194,6 +205,35 @@ class _World:
             if replica.process is not None:
                 replica.process.kill()
         return self.result
+
+    def _made(self, shards: int) -> list[Replica]:
+        """The replicas of a layout, which do not run yet."""
+        made = []
+        for shard in range(shards):
+            settings = Settings.from_environment(self.environment | {
+                "KLIPSTREAM_SHARD": str(shard), "KLIPSTREAM_SHARDS": str(shards),
+                "KLIPSTREAM_SHARD_URL": "http://operator-{shard}/v1/progress",
+            })  # fmt: skip
+            for _ in range(self.scenario.replicas if shards == 1 else REPLICAS_OF_A_SHARD):
+                name = REPLICAS[len(self.replicas)]
+                skew = self.rng.choice((0.0, self.rng.uniform(-2, 2), self.rng.uniform(-90, 90)))
+                rng = random.Random(f"replica {name} {self.scenario.seed}")
+                replica = Replica(name, self.network, settings, rng, SimulatedClient, self._peers, self.bugs, skew)
+                self.replicas.append(replica)
+                made.append(replica)
+        return made
+
+    def _divide_anew(self, shards: int) -> None:
+        """As when a chart with another number of shards is installed: all Deployments come and go at once."""
+        old = list(self.replicas)
+        for replica in self._made(shards):
+            self.loop.call_later(self.rng.uniform(0.0, 3.0), replica.start, context=NOBODY)
+        for replica in old:
+            self.loop.call_later(self.rng.uniform(0.0, 5.0), replica.retire, GRACE_SECONDS, context=NOBODY)
+
+    def _peers(self, shard: int) -> list[Replica]:
+        """The replicas behind the Service of a shard."""
+        return [replica for replica in self.replicas if replica.settings.shard.number == shard and replica.runs]
 
     def _at(self, seconds: float, act: Any, *args: Any) -> None:
         self.loop.call_at(seconds, act, *args, context=NOBODY)

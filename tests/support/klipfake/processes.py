@@ -79,7 +79,8 @@ class Operator(Process):
     def __init__(
         self, kubeconfig: Path, log: Path, namespace: str, module: str = "klipstream_operator", **environment: str
     ) -> None:
-        self.progress_port = free_port()
+        self.progress_host = environment.get("KLIPSTREAM_PROGRESS_HOST", "127.0.0.1")
+        self.progress_port = int(environment.get("KLIPSTREAM_PROGRESS_PORT") or free_port())
         self.metrics_port = free_port()
         self.liveness_port = free_port()
         super().__init__(
@@ -89,7 +90,7 @@ class Operator(Process):
                 "KLIPSTREAM_LEASE_NAMESPACE": namespace,
                 "KLIPSTREAM_LEASE_SECONDS": "4",
                 "KLIPSTREAM_SWEEP_SECONDS": "3",
-                "KLIPSTREAM_PROGRESS_HOST": "127.0.0.1",
+                "KLIPSTREAM_PROGRESS_HOST": self.progress_host,
                 "KLIPSTREAM_PROGRESS_PORT": str(self.progress_port),
                 "KLIPSTREAM_LIVENESS_HOST": "127.0.0.1",
                 "KLIPSTREAM_LIVENESS_PORT": str(self.liveness_port),
@@ -99,19 +100,24 @@ class Operator(Process):
         )  # fmt: skip
 
     @property
+    def progress_url(self) -> str:
+        """Where workers post."""
+        return f"http://{self.progress_host}:{self.progress_port}/v1/progress"
+
+    @property
     def ready(self) -> bool:
         """Whether its readiness endpoint answers 200."""
-        return self._answers(self.progress_port, "/readyz")
+        return self._answers(f"{self.progress_host}:{self.progress_port}", "/readyz")
 
     @property
     def live(self) -> bool:
         """Whether its liveness endpoint answers 200, within the time that the chart's probe allows."""
-        return self._answers(self.liveness_port, "/healthz", seconds=5)
+        return self._answers(f"127.0.0.1:{self.liveness_port}", "/healthz", seconds=5)
 
     @staticmethod
-    def _answers(port: int, path: str, seconds: float = 2) -> bool:
+    def _answers(host: str, path: str, seconds: float = 2) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=seconds) as answer:
+            with urllib.request.urlopen(f"http://{host}{path}", timeout=seconds) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False

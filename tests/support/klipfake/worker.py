@@ -12,7 +12,7 @@ class Worker:
     """What a worker pod does: post with its own token."""
 
     def __init__(self, world: World, pod: str) -> None:
-        self._url = f"http://127.0.0.1:{world.operator.progress_port}/v1/progress"
+        self._url = world.operator.progress_url
         bound = ["--bound-object-kind=Pod", f"--bound-object-name={pod}"]
         self.token = world.kubectl("create", "token", "default", "--audience=klipstream-progress", *bound).strip()
 
@@ -20,7 +20,7 @@ class Worker:
         self, percentage: Any, token: str | None = None, to: Operator | None = None, **more: Any
     ) -> httpx.Response:
         """Post to a replica, by default to the world's own."""
-        url = self._url if to is None else f"http://127.0.0.1:{to.progress_port}/v1/progress"
+        url = self._url if to is None else to.progress_url
         headers = {"Authorization": f"Bearer {token or self.token}"}
         body = {"percentage": percentage, "stage": "Analyzing"} | more
         return httpx.post(url, json=body, headers=headers, trust_env=False, timeout=6)

@@ -37,7 +37,8 @@ RULES = {
     "clock": "no moment in a status is later than the API server's clock",
     "announced": "a final phase, its Finished condition and finishedAt come and go in one write",
     # Leadership
-    "leader": "what only the leader writes is sent by the holder of the Lease",
+    "leader": "what only a leader writes is sent by the holder of a Lease",
+    "led-once": "a queue is led under one Lease at a time",
     # Ends
     "unfinished": "every submission ends in a final phase, in time where a bound is given",
     "purged": "the operator deletes finished jobs only",

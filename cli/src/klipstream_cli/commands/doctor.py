@@ -11,8 +11,9 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 
-from klipstream_cli.checks import Finding, all_findings
+from klipstream_cli.checks import all_findings
 from klipstream_cli.errors import Exit
+from klipstream_cli.findings import Finding
 from klipstream_cli.options import Output, OutputOption, no_names
 from klipstream_cli.printing import STATE_COLOURS, coloured, document, paint, safe, say
 from klipstream_cli.session import current

@@ -40,7 +40,7 @@ def simulated(
             JobController(loop, server, random.Random(f"jobs {seed}"))
             Collectors(loop, server, random.Random(f"garbage {seed}"))
         settings = Settings.from_environment({"KLIPSTREAM_NAMESPACES": "simulated"})
-        replica = Replica("client", network, settings, random.Random(seed), SimulatedClient, [])
+        replica = Replica("client", network, settings, random.Random(seed), SimulatedClient, lambda _: [], [])
 
         async def carry_out() -> Outcome:
             return await use(SimulatedClient(network, replica, Process("client")), server)

@@ -12,6 +12,8 @@ from klipsim.clocks import SimulatedTime
 from klipsim.planted.bug import Bug, Swaps, swap
 from klipstream_kube import LEASES, Client, LeaseElector, LeaseLost
 from klipstream_kube.clock import ServerClock
+from klipstream_operator.layouts import Layouts
+from klipstream_operator.sharding import Shard
 
 
 def _no_fence() -> Iterator[Any]:
@@ -63,6 +65,17 @@ def _clock_that_is_set() -> Swaps:
     return [swap(klipstream_kube.transport, "steady_clock", lambda wall, monotonic: wall)]
 
 
+def _other_layouts_are_not_looked_at() -> Swaps:
+    async def gone(self: Layouts) -> None:
+        return
+
+    return [swap(Layouts, "others_are_gone", gone)]
+
+
+def _works_for_all_shards() -> Swaps:
+    return [swap(Shard, "sees_workload", lambda self, obj: True)]
+
+
 BUGS = (
     Bug("the Lease is not checked before a write is sent", ("leader",), 437, _no_fence),
     Bug("who lost the Lease goes on while it waits for it", ("leader",), 5, _goes_on_without_the_lease),
@@ -72,4 +85,8 @@ BUGS = (
         _local_wall_clock),
     Bug("the clock jumps when somebody sets it", ("retry-early", "not-before", "lost-node", "clock"), 605,
         _clock_that_is_set),
+    Bug("a new number of shards does not wait for the leaders of the old one", ("led-once",), 7,
+        _other_layouts_are_not_looked_at),
+    Bug("Jobs and pods of other shards are taken for one's own", ("led-once",), 6,
+        _works_for_all_shards),
 )  # fmt: skip

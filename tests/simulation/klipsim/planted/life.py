@@ -175,7 +175,7 @@ BUGS = (
     Bug("one retry more than maxRetries", ("retries",), 0, _one_retry_more),
     Bug("the backoff is not waited for", ("retry-early",), 0, _no_backoff),
     Bug("a job is finished in two writes", ("announced",), 0, _finished_in_two_writes),
-    Bug("a worker that says it is nearly done is believed", ("settled", "success"), 0, _worker_believed),
+    Bug("a worker that says it is nearly done is believed", ("settled", "success"), 1, _worker_believed),
     Bug("the Jobs of finished attempts are tidied away", ("job-kept",), 0, _jobs_tidied_away),
     Bug("ttlSecondsAfterFinished is set", ("one-job", "reserved-first"), 1864, _time_to_live),
     Bug("a pod is given up before its time", ("lost-node",), 1808, _lost_too_early),

@@ -139,7 +139,7 @@ BUGS = (
     Bug("the slot of a deleted job is released while its pod runs", ("released-early",), 1241, _deleted_frees_at_once),
     Bug("a slot is released before its attempt is settled",
         ("released-early", "reserved-first", "unfinished", "waiting-only", "overcommit"), 1, _released_unsettled),
-    Bug("a slot is given back before the Job is suspended", ("released-early",), 0, _given_back_before_suspended),
+    Bug("a slot is given back before the Job is suspended", ("released-early",), 1, _given_back_before_suspended),
     Bug("a terminating pod counts as ended", ("released-early", "settled"), 975, _terminating_counts_as_ended),
     Bug("a suspended Job counts as over while its pod ends", ("released-early", "settled"), 975,
         _suspended_counts_as_over),
@@ -148,7 +148,7 @@ BUGS = (
     Bug("Paused is ignored", ("paused",), 165, _paused_ignored),
     Bug("a Job is created before its reservation is committed", ("reserved-first",), 0, _launched_before_committed),
     Bug("a new queue is not looked over", ("limit", "one-pod", "one-reservation"), 154, _not_looked_over),
-    Bug("a reservation is given up without occupying the name", ("name-occupied",), 43, _name_not_occupied),
+    Bug("a reservation is given up without occupying the name", ("name-occupied",), 37, _name_not_occupied),
     Bug("an attempt is resumed without a reservation", ("reserved-first",), 1, _resumed_unreserved),
     Bug("a retry has the number of the attempt before", ("attempt-once", "one-job"), 0, _same_attempt_again),
 )  # fmt: skip
