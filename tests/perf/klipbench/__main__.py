@@ -43,6 +43,7 @@ def _admission(asked: argparse.Namespace) -> bool:
 
     result = (admission.run_scale if asked.suite == "scale" else admission.run)(options, BUILD, measured)
     report.write_json(result, file)
+    report.write_plots(result, file.with_suffix(".svg"))
     print("\n".join(report.lines(result)))
     if asked.store and (found := report.ratios(result)):
         baseline.write(report.BASELINE, found)

@@ -68,6 +68,21 @@ def throughput(requests: Iterable[Request], limit: int) -> Throughput:
     )
 
 
+def running_pods(requests: Iterable[Request], points: int = 400) -> list[tuple[float, int]]:
+    """How many pods ran, so many times evenly over the run: seconds since the first Job, and pods."""
+    ours = in_store_order(list(requests))
+    start = min(r.received for r in ours if r.resource == "jobs.batch" and r.verb == "create")
+    began, ended = _pod_times(ours)
+    changes = sorted([(at, 1) for at in began.values()] + [(at, -1) for uid, at in ended.items() if uid in began])
+    last, left, count, found = changes[-1][0], deque(changes), 0, []
+    for number in range(points + 1):
+        at = start + (last - start) * number / points
+        while left and left[0][0] <= at:
+            count += left.popleft()[1]
+        found.append((at - start, count))
+    return found
+
+
 def refill_seconds(creates: Sequence[float], ends: Sequence[float], limit: int) -> list[float]:
     """How long each slot stood free before its next Job, the slot that is free longest being taken first.
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from klipbench import baseline, goals
+from klipbench import baseline, goals, plots
 from klipbench.admission import ADMITTED, Deep, Result
 from klipbench.division import DividedRun
 from klipbench.goals import Goal
@@ -20,6 +20,13 @@ def write_json(result: Result, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     said = asdict(result) | {"ratios": ratios(result), "goals": [asdict(g) | {"met": g.met} for g in goals_of(result)]}
     file.write_text(json.dumps(said, indent=1, sort_keys=True) + "\n")
+
+
+def write_plots(result: Result, file: Path) -> None:
+    """Leave the pictures of the runs through a queue, where there are any."""
+    beside = {"busy, together": result.busy.together} if result.busy is not None else {}
+    if runs := result.queued | beside:
+        file.write_text(plots.svg(runs))
 
 
 def broken(result: Result) -> bool:

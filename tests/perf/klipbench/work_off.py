@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from klipbench import workload
-from klipbench.figures import Spread, Throughput, requests_by_agent, throughput
+from klipbench.figures import Spread, Throughput, requests_by_agent, running_pods, throughput
 from klipbench.operator_process import OperatorProcess, Usage, usage
 from klipbench.stage import Stage
 from klipbench.variant import Submission, Variant, ideal_seconds
@@ -77,6 +77,8 @@ class QueuedRun:
     inversions: int
     broken: list[str]
     """Promises that the judge found broken, and jobs that were not finished."""
+    running: list[tuple[float, int]]
+    """Pods that ran, over the seconds of the run."""
     checked: dict[str, int] = field(default_factory=dict)
     """How often the judge checked each rule."""
 
@@ -162,6 +164,7 @@ def measured(
         most_live=verdict.most_live,
         inversions=verdict.count("inversion"),
         broken=broken,
+        running=running_pods(ours),
         checked={str(rule): count for rule, count in verdict.checked.items()},
     )
 

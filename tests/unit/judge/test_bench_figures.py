@@ -1,15 +1,19 @@
 """What the admission benchmark makes of an audit log, and how it judges its own figures."""
 
 import math
+import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from klipbench import baseline
+from klipbench.figures import Spread, Throughput, running_pods
 from klipbench.goals import Goal
+from klipbench.plots import svg
 from klipbench.variant import MIXED, SHORT, Variant, ideal_seconds
 from klipbench.waits import REFILL_STEPS, admission_seconds, refill_steps, status_age_seconds
+from klipbench.work_off import Costs, QueuedRun
 from klipjudge.vocabulary import JOBS
 from klipjudge.written import Log
 
@@ -111,3 +115,33 @@ def test_names_of_classes_are_those_of_jobs_without_their_number(log: Log) -> No
     log.event("create", "jobs.batch", {"metadata": {"name": "j", "ownerReferences": [{"uid": "a-b-000001"}]}})
     assert set(admission_seconds(log.requests())) == {"a-b"}
     assert log.requests()[0].resource == JOBS
+
+
+def test_the_pods_that_run_are_counted_over_the_time_of_the_run(log: Log) -> None:
+    began = log.clock
+    log.event("create", "jobs.batch", {"metadata": {"name": "a-a1"}})
+    for uid in "ab":
+        log.pod(f"pod-{uid}", "Running", of=uid)
+        log.clock += 9
+    for uid in "ab":
+        log.pod(f"pod-{uid}", "Succeeded", of=uid)
+        log.clock += 9
+    series = running_pods(log.requests(), points=100)
+    assert series[0] == (0.0, 0)
+    assert {pods for _, pods in series} == {0, 1, 2}
+    assert series[-1][1] == 0
+    assert series[-1][0] == pytest.approx(log.clock - 9 - began, abs=2)
+
+
+def test_the_picture_shows_each_run_beside_its_slots_and_its_ideal_time() -> None:
+    flow = Throughput(8.0, 1.0, 0.5, 0.1, 0.2)
+    none = Spread(0, 0.0, 0.0, 0.0)
+    run = QueuedRun(Variant("<mixed>", 8, 4, MIXED), 8.0, 6.0, flow, {}, {}, none, Costs(8, {}, {}), 4, 0, [],
+                    [(0.0, 0), (4.0, 4), (8.0, 0)])  # fmt: skip
+    tree = ElementTree.fromstring(svg({"<mixed>": run, "second": run}))
+    texts = ["".join(each.itertext()) for each in tree.iter("{http://www.w3.org/2000/svg}text")]
+    assert "<mixed>: 8 jobs, 4 slots, utilisation 50%" in texts
+    assert texts.count("ideal") == 2
+    lines = [each.get("points") for each in tree.iter("{http://www.w3.org/2000/svg}polyline")]
+    assert len(lines) == 6
+    assert lines[2] == "40.0,190.0 400.0,40.0 760.0,190.0"
