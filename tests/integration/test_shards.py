@@ -1,6 +1,7 @@
 """Operators that share the queues: who takes what, whom workers reach, and what a change of their number does."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,11 +15,12 @@ from klipfake.processes import Operator, Process
 from klipfake.replicas import Replicas, replicas
 from klipfake.worker import Worker
 from klipfake.world import World, job
-from klipstream_kube import LEASES, Client, load_connection
+from klipstream_kube import LEASES, Client, LeaseElector, load_connection
 from klipstream_operator.layouts import Layouts
 from klipstream_operator.sharding import Shard
 
 BASE = "klipstream-operator"
+log = logging.getLogger("test")
 MICRO_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -228,5 +230,38 @@ async def test_a_lease_counts_as_held_by_the_rule_of_those_who_want_it(control_p
         assert await layouts.held() == [f"{BASE} by b"], "it was written meanwhile"
         seconds += 2
         assert await layouts.held() == []
+        elector = LeaseElector(client, name=f"{BASE}-1-of-2", namespace=namespace, identity="us", log=log)
         async with asyncio.timeout(60):
-            await layouts.others_are_gone()
+            await layouts.acquire(elector)
+        await elector.release()
+
+
+async def test_two_candidates_of_different_numbers_do_not_wait_for_each_other(control_plane, namespace: str) -> None:
+    """One of them leads, whoever it is, and the other holds no Lease while it waits."""
+    async with Client(load_connection(str(control_plane.kubeconfig))) as client:
+        electors = {}
+        for shard in (Shard(0, 1), Shard(0, 2)):
+            electors[shard] = LeaseElector(client, name=shard.lease_name(BASE), namespace=namespace,
+                                           identity=f"of {shard.of}", retry_seconds=0.2, log=log)  # fmt: skip
+        for _ in range(5):
+            trying = {
+                asyncio.create_task(Layouts(client, namespace, BASE, shard).acquire(elector)): shard
+                for shard, elector in electors.items()
+            }
+            won, lost = await asyncio.wait(trying, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+            assert len(won) == 1
+            winner = trying[won.pop()].lease_name(BASE)
+            async with asyncio.timeout(60):
+                while await holding(client, namespace) != {winner}:
+                    await asyncio.sleep(0.05)
+            for task in lost:
+                task.cancel()
+                await asyncio.wait({task})
+            for elector in electors.values():
+                await elector.release()
+
+
+async def holding(client: Client, namespace: str) -> set[str]:
+    """The Leases that somebody holds."""
+    leases, _ = await client.list(LEASES, namespace)
+    return {each["metadata"]["name"] for each in leases if each["spec"].get("holderIdentity")}

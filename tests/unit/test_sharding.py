@@ -6,6 +6,7 @@ import pytest
 
 from klipfake.objects import NOW, queue
 from klipstream_api import AnalysisJob, AnalysisQueue, names
+from klipstream_operator import acceptance
 from klipstream_operator.acceptance import is_ours
 from klipstream_operator.settings import Settings
 from klipstream_operator.sharding import UNROUTED, Shard
@@ -65,6 +66,24 @@ def test_queues_of_other_shards_are_known_for_routing_alone() -> None:
     assert not store.all_queues()
 
 
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize("name", NAMES[:3])
+def test_whatever_changes_where_jobs_go_has_submissions_looked_at_again(shards: int, name: str) -> None:
+    woken: list[None] = []
+    store = Store(lambda _: None, lambda _: None, lambda: woken.append(None), Shard(0, shards))
+    store.put_queue(called(name), NOW)
+    assert len(woken) == 1
+    later = called(name, version=6)
+    store.put_queue(later, NOW)
+    assert len(woken) == 1, "nothing has changed but its version"
+    ending = called(name, version=7)
+    store.put_queue(ending.model_copy(update={"metadata": ending.metadata.model_copy(
+        update={"deletion_timestamp": NOW})}), NOW)  # fmt: skip
+    assert len(woken) == 2, "a queue that is being deleted gets nothing new"
+    store.remove_queue(("n", name), f"uid-{name}", NOW)
+    assert len(woken) == 3, "another queue may be the only one now"
+
+
 # --- jobs --------------------------------------------------------------------------------------------------------
 
 
@@ -98,6 +117,23 @@ def test_a_worker_belongs_to_the_shard_of_its_queue() -> None:
     pod = {"metadata": {"namespace": "n", "labels": {names.QUEUE_LABEL: "queue-1"}}}
     assert [shard for shard in SHARDS if shard.sees_workload(pod)] == [of(("n", "queue-1"))]
     assert Shard().sees_workload({"metadata": {"namespace": "n"}})
+
+
+async def test_what_another_shard_is_to_decide_is_looked_at_once_for_each_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Thousands of such submissions wait in every shard while they come."""
+    store, asked = store_of(next(shard for shard in SHARDS if not shard.covers(("n", "default")))), []
+    store.put_queue(called("default"), NOW)
+    monkeypatch.setattr(acceptance, "is_ours", lambda job, store: asked.append(job.uid))
+    deciding = acceptance.Acceptance(store, writer=None)  # type: ignore[arg-type]  # it writes nothing here
+    store.put_job(AnalysisJob.from_wire(job()), NOW)
+    for _ in range(3):
+        assert deciding._planned({}) == []
+    assert asked == ["uid-job"]
+    store.put_queue(called("only"), NOW)
+    assert deciding._planned({}) == []
+    assert asked == ["uid-job"] * 2
 
 
 # --- settings ----------------------------------------------------------------------------------------------------

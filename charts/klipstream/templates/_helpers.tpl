@@ -36,6 +36,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- range until $shards }}{{ $names = append $names (printf "%s-%d-of-%d" (include "klipstream.operator" $) . $shards) }}{{ end }}
 {{- ternary (include "klipstream.operator" .) (join "," $names) (eq $shards 1) }}
 {{- end }}
+{{- /* Leases of another number of shards that are there: those who hold them go on until they are told to end. */}}
+{{- define "klipstream.formerLeases" -}}
+{{- $own := include "klipstream.leases" . | splitList "," }}{{ $former := list }}
+{{- $ours := printf "^%s(-[0-9]+-of-[0-9]+)?$" (include "klipstream.operator" . | replace "." "[.]") }}
+{{- range (lookup "coordination.k8s.io/v1" "Lease" .Release.Namespace "").items }}
+{{- if and (regexMatch $ours .metadata.name) (not (has .metadata.name $own)) }}{{ $former = append $former .metadata.name }}{{ end }}
+{{- end }}
+{{- join "," $former }}
+{{- end }}
 {{- define "klipstream.relay" -}}{{ include "klipstream.release" . }}-relay{{- end }}
 {{- define "klipstream.relaySelector" -}}
 app.kubernetes.io/name: klipstream-relay

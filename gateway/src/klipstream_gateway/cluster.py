@@ -139,10 +139,10 @@ class Cluster:
         return value
 
     async def _acquired(self, lease_name: str) -> datetime | None:
-        """Since when a Lease is held; None where nobody holds it."""
+        """Since when a Lease is held; None where nobody holds it, or that may not be known while roles change."""
         try:
             lease = await self.client.get(LEASES, lease_name, self.lease_namespace)
-        except NotFound:
+        except (NotFound, Forbidden):
             return None
         spec = lease.get("spec") or {}
         acquired = spec.get("acquireTime") if spec.get("holderIdentity") else None

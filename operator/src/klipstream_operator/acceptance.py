@@ -67,8 +67,6 @@ def is_ours(job: AnalysisJob, store: Store) -> bool:
 
     Two that know different queues may think so for a moment, or neither; a write is guarded by the job's version.
     """
-    if store.shard.of == 1:
-        return True
     return store.shard.covers((job.metadata.namespace, destination(job, store) or UNROUTED))
 
 
@@ -120,6 +118,9 @@ class Acceptance:
     store: Store
     writer: StatusWriter
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    _routes: int = 0
+    _ours: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    """What `is_ours` says of a version of a job, by uid, as long as no queue changes."""
 
     async def run(self) -> None:
         """Never returns."""
@@ -130,23 +131,33 @@ class Acceptance:
             while planned := self._planned(seen):
                 for begin in range(0, len(planned), BATCH):
                     # Writes of earlier batches took time: some may be gone, or on their way to it, by now.
+                    # Queues may have come as well, and be another shard's.
                     still = (self.store.jobs[u] for u in planned[begin : begin + BATCH] if u in self.store.unaccepted)
-                    await self._accept([job for job in still if job.metadata.deletion_timestamp is None], seen)
+                    await self._accept([job for job in still if self._is_to_be_decided(job)], seen)
 
     def _planned(self, seen: dict[str, int]) -> list[str]:
         """The next submissions in order of creation, without those that were decided at this very version."""
         jobs = (self.store.jobs[uid] for uid in self.store.unaccepted)
-        fresh = (
-            job
-            for job in jobs
-            if seen.get(job.uid) != version(job)
-            and job.metadata.deletion_timestamp is None
-            and is_ours(job, self.store)
-        )
+        fresh = (job for job in jobs if seen.get(job.uid) != version(job) and self._is_to_be_decided(job))
         first = heapq.nsmallest(
             PLANNED, fresh, key=lambda job: (job.metadata.creation_timestamp, _place(job, self.store))
         )
         return [job.uid for job in first]
+
+    def _is_to_be_decided(self, job: AnalysisJob) -> bool:
+        """Whether a submission is there, and this shard's. Thousands may be another's, and are asked for each time."""
+        if job.metadata.deletion_timestamp is not None:
+            return False
+        if self.store.shard.of == 1:
+            return True
+        if self._routes != self.store.routes or len(self._ours) > 2 * len(self.store.unaccepted):
+            self._routes = self.store.routes
+            self._ours.clear()
+        at, ours = self._ours.get(job.uid, (0, False))
+        if at != version(job):
+            ours = is_ours(job, self.store)
+            self._ours[job.uid] = (version(job), ours)
+        return ours
 
     async def _accept(self, batch: list[AnalysisJob], seen: dict[str, int]) -> None:
         waiting: dict[QueueKey, int] = {}

@@ -1,7 +1,8 @@
-"""Waiting until nobody leads a shard of another layout: a change of their number must not give a queue two leaders."""
+"""Leading only while nobody leads a shard of another layout: a change of their number gives no queue two leaders."""
 
 import asyncio
 import logging
+import random
 import re
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from klipstream_kube import LEASES, ApiError, Client, Unreachable
+from klipstream_kube import LEASES, ApiError, Client, LeaseElector, Unreachable
 from klipstream_operator.sharding import Shard
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,9 @@ LONG_DEAD = 10
 class Layouts:
     """The Leases of the same operator's shards, were there as many as now or not.
 
-    Whoever leads a shard has taken its Lease first and looks at those of other layouts afterwards. Of two leaders of
-    different layouts the later one sees the other's Lease, whatever the order of their requests.
+    Whoever leads a shard has taken its Lease first and looked at those of other layouts afterwards: of two candidates
+    of different layouts the later one sees the other's Lease, whatever the order of their requests. It gives its own up
+    then, and takes it no more before the other's is free, so that two never wait for each other.
     """
 
     client: Client
@@ -35,23 +37,34 @@ class Layouts:
     monotonic: Callable[[], float] = time.monotonic
     _seen: dict[str, tuple[str, float]] = field(default_factory=dict)
     """The version of each Lease, and when it was first seen."""
+    _said: str = ""
+    _said_at: float = float("-inf")
 
-    async def others_are_gone(self) -> None:
-        """Return once no Lease of another layout is held; the caller holds its own and renews it meanwhile."""
-        said_at, said = float("-inf"), ""
+    async def acquire(self, elector: LeaseElector) -> None:
+        """Wait until we hold our Lease while nobody holds one of another layout."""
         while True:
-            try:
-                held = await self.held()
-            except (ApiError, Unreachable) as error:
-                text = f"the Leases cannot be listed: {error}"
-            else:
-                if not held:
+            if await self._others_are_gone():
+                await elector.acquire()
+                if await self._others_are_gone():
                     return
-                text = f"shards of another number are still led: {', '.join(held)}"
-            if text != said or self.monotonic() - said_at >= SAY_EVERY_SECONDS:
-                said_at, said = self.monotonic(), text
-                log.warning("Shard %s does not start yet: %s", self.shard, text)
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
+                await elector.release()
+            # Not both at once again, if two meet.
+            await asyncio.sleep(LOOK_EVERY_SECONDS * random.uniform(0.5, 2.0))  # noqa: S311
+
+    async def _others_are_gone(self) -> bool:
+        """Whether it is certain that no Lease of another layout is held; if not, the log says why, now and then."""
+        try:
+            held = await self.held()
+        except (ApiError, Unreachable) as error:
+            text = f"the Leases cannot be listed: {error}"
+        else:
+            if not held:
+                return True
+            text = f"shards of another number are still led: {', '.join(held)}"
+        if text != self._said or self.monotonic() - self._said_at >= SAY_EVERY_SECONDS:
+            self._said_at, self._said = self.monotonic(), text
+            log.warning("Shard %s does not start yet: %s", self.shard, text)
+        return False
 
     async def held(self) -> list[str]:
         """The Leases of other layouts that somebody holds, with their holders."""

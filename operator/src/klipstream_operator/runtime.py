@@ -106,7 +106,7 @@ class Runtime:
         self.log_progress = LogProgress(client, self.store, self.book)
         ring = RingFile(settings.sealing_ring) if settings.sealing_ring is not None else None
         common = urlsplit(settings.progress_url).hostname
-        others = ProgressForwarder(shard, settings.shard_url, common, settings.tls_ca) if shard.of > 1 else None
+        others = ProgressForwarder(shard, settings.shard_url, common, authority) if shard.of > 1 else None
         self.receiver = ProgressReceiver(self.store, self.book, Identities(client), ring, others)
         pair = (settings.tls_certificate, settings.tls_key)
         self.certificate = Certificate(pair[0], pair[1]) if pair[0] is not None and pair[1] is not None else None
@@ -264,7 +264,7 @@ class Runtime:
         log.info("Caches are full: %d AnalysisJobs. Waiting for the Lease %s/%s.", len(self.store.jobs),
                  self.settings.lease_namespace, self.settings.shard.lease_name(self.settings.lease_name))  # fmt: skip
         try:
-            await self.elector.acquire()
+            await self.layouts.acquire(self.elector)
             async with asyncio.TaskGroup() as tasks:
                 renewing = tasks.create_task(self.elector.hold(), name="renewal of the Lease")
                 await none_ends([renewing, *await self._take_over(tasks)])
@@ -285,7 +285,6 @@ class Runtime:
         A watch may lag: without this a new leader could take a job while it does not know yet that its predecessor
         has accepted one that comes first.
         """
-        await self.layouts.others_are_gone()
         while True:
             try:
                 for namespace in self.namespaces:

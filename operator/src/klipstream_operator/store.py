@@ -58,6 +58,8 @@ class Store:
     attempts: dict[AttemptKey, AttemptView] = field(default_factory=dict)
     workloads: dict[str, AttemptKey] = field(default_factory=dict)
     """The attempt that a Kubernetes Job or a pod, known by its uid, belongs to."""
+    routes: int = 0
+    """How often it has changed which queue takes what."""
     unaccepted: set[str] = field(default_factory=set)
     """Jobs that no queue took yet."""
     arrivals: dict[str, int] = field(default_factory=dict)
@@ -197,16 +199,14 @@ class Store:
         old = self.queue(queue.key)
         if old is not None and old.metadata.uid == queue.metadata.uid and version(old) >= version(queue):
             return False
+        changed = old is None or old.metadata.uid != queue.metadata.uid or old.spec != queue.spec
+        if changed or old is None or old.metadata.deletion_timestamp != queue.metadata.deletion_timestamp:
+            self._routes_changed()
         if not self.shard.covers(queue.key):
             self.elsewhere[queue.key] = queue
-            if old is None or old.spec != queue.spec:
-                self.on_unaccepted()
             return True
         self.queues[queue.key] = queue
         self._put_reservations(queue.key, old, queue, now)
-        changed = old is None or old.metadata.uid != queue.metadata.uid or old.spec != queue.spec
-        if changed:
-            self.on_unaccepted()
         if changed or old is None or old.status.operations != queue.status.operations:
             self._look_at_all(queue.key, now)
         self.on_queue(queue.key)
@@ -219,6 +219,10 @@ class Store:
     def all_queues(self) -> list[AnalysisQueue]:
         """Those of this shard, and those of others."""
         return [*self.queues.values(), *self.elsewhere.values()]
+
+    def _routes_changed(self) -> None:
+        self.routes += 1
+        self.on_unaccepted()
 
     def of_queue(self, key: QueueKey) -> list[AnalysisJob]:
         """The jobs that a queue accepted. O(all jobs): for what is rare."""
@@ -237,8 +241,8 @@ class Store:
         old = self.queue(key)
         if old is None or old.metadata.uid != uid:
             return
+        self._routes_changed()  # what was routed there may go elsewhere now
         if self.elsewhere.pop(key, None) is not None:
-            self.on_unaccepted()  # what was routed there may be this shard's now
             return
         del self.queues[key]
         self.refused_templates.pop(key, None)

@@ -1,5 +1,6 @@
 """What helm makes of operator.shards: operators that differ in their number alone, and find one another."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -137,3 +138,22 @@ def test_alerts_count_as_many_leaders_as_there_are_shards(helm: Helm, shards: in
 
 def test_a_single_replica_of_each_shard_holds_no_drain_up(helm: Helm) -> None:
     assert named(rendered(helm, "operator.shards=2", "operator.replicas=1"), "PodDisruptionBudget") == set()
+
+
+def test_those_who_lead_another_number_of_shards_keep_the_right_to_their_leases(
+    helm: Helm, kubectl: Callable[..., Any], custom_resources: None, namespace: str
+) -> None:
+    """helm changes roles before Deployments: they would end before others may take their place, and give nothing up."""
+    for name in ("r-operator", "r-operator-1-of-4", "r-operator-0-of-2", "r-relay", "other-operator"):
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}}
+        kubectl("--namespace", namespace, "create", "-f", "-", stdin=json.dumps(lease))
+    done = helm("template", "r", CHART, "-n", namespace, "--set", "operator.shards=2", "--dry-run=server")
+    assert done.returncode == 0, done.stderr
+    objects = {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(done.stdout) if each}
+    rules = objects["Role", "r-operator-lease"]["rules"]
+    assert [rule.get("resourceNames") for rule in rules] == [
+        None,
+        ["r-operator-0-of-2", "r-operator-1-of-2"],
+        ["r-operator", "r-operator-1-of-4"],
+    ]
+    assert rules[2]["verbs"] == ["get", "patch"]

@@ -228,8 +228,9 @@ class _World:
         old = list(self.replicas)
         for replica in self._made(shards):
             self.loop.call_later(self.rng.uniform(0.0, 3.0), replica.start, context=NOBODY)
+        slowest = self.rng.choice((5.0, 5.0, 30.0))
         for replica in old:
-            self.loop.call_later(self.rng.uniform(0.0, 5.0), replica.retire, GRACE_SECONDS, context=NOBODY)
+            self.loop.call_later(self.rng.uniform(0.0, slowest), replica.retire, GRACE_SECONDS, context=NOBODY)
 
     def _peers(self, shard: int) -> list[Replica]:
         """The replicas behind the Service of a shard."""

@@ -66,10 +66,10 @@ def _clock_that_is_set() -> Swaps:
 
 
 def _other_layouts_are_not_looked_at() -> Swaps:
-    async def gone(self: Layouts) -> None:
-        return
+    async def gone(self: Layouts) -> bool:
+        return True
 
-    return [swap(Layouts, "others_are_gone", gone)]
+    return [swap(Layouts, "_others_are_gone", gone)]
 
 
 def _works_for_all_shards() -> Swaps:
