@@ -55,7 +55,7 @@ async def create_queue(client: Client, namespace: str, limit: int, *, mode: str 
     spec = {
         "mode": mode,
         "maxConcurrentJobs": limit,
-        "maxQueueSize": 100_000,
+        "maxQueueSize": 1_000_000,
         "workerTemplate": {"spec": POD_SPEC},
     }
     body = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "AnalysisQueue", "metadata": {"name": name}, "spec": spec}

@@ -77,7 +77,7 @@ def _works_for_all_shards() -> Swaps:
 
 
 BUGS = (
-    Bug("the Lease is not checked before a write is sent", ("leader",), 437, _no_fence),
+    Bug("the Lease is not checked before a write is sent", ("leader",), 28, _no_fence),
     Bug("who lost the Lease goes on while it waits for it", ("leader",), 5, _goes_on_without_the_lease),
     Bug("the Lease is taken before it has run out", ("leader",), 0, _takes_it_at_once),
     Bug("the Lease is judged by the local wall clock", ("leader",), 21, _lease_by_wall_clock),
