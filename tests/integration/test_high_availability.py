@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from klipfake.processes import Operator, Process
-from klipfake.replicas import Replicas, gap, replicas
+from klipfake.processes import Operator
+from klipfake.replicas import Replicas, gap, replicas, without_operator
 from klipfake.worker import Worker
 from klipfake.world import World, job
 
@@ -25,15 +25,8 @@ SLOTS = 4
 
 @pytest.fixture
 def namespaced(control_plane, custom_resources, kubectl, namespace: str, tmp_path: Path) -> Iterator[World]:
-    """A namespace with a fake kubelet, and no operator yet."""
-    if control_plane.audit_log is None:
-        pytest.skip("who wrote when is read from the audit log, which this cluster does not have")
-    kubelet = Process("klipfake.kubelet", control_plane.kubeconfig, tmp_path / "kubelet.log")
-    kubelet.start()
-    try:
-        yield World(kubectl, namespace, Operator(control_plane.kubeconfig, tmp_path / "unused.log", namespace))
-    finally:
-        kubelet.kill()
+    with without_operator(kubectl, namespace, control_plane, tmp_path) as world:
+        yield world
 
 
 @pytest.fixture

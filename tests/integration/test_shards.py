@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from klipfake.ports import free_port
-from klipfake.processes import Operator, Process
-from klipfake.replicas import Replicas, replicas
+from klipfake.processes import Operator
+from klipfake.replicas import Replicas, replicas, without_operator
 from klipfake.worker import Worker
-from klipfake.world import World, job
+from klipfake.world import job
 from klipstream_kube import LEASES, Client, LeaseElector, load_connection
 from klipstream_operator.layouts import Layouts
 from klipstream_operator.sharding import Shard
@@ -27,16 +27,11 @@ MICRO_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 @pytest.fixture
 def group(control_plane, custom_resources, kubectl, namespace: str, tmp_path: Path) -> Iterator[Replicas]:
     """A namespace with a fake kubelet, and operators by name."""
-    if control_plane.audit_log is None:
-        pytest.skip("who wrote what is read from the audit log, which this cluster does not have")
-    kubelet = Process("klipfake.kubelet", control_plane.kubeconfig, tmp_path / "kubelet.log")
-    kubelet.start()
-    try:
-        world = World(kubectl, namespace, Operator(control_plane.kubeconfig, tmp_path / "unused.log", namespace))
-        with replicas(world, control_plane, tmp_path) as found:
-            yield found
-    finally:
-        kubelet.kill()
+    with (
+        without_operator(kubectl, namespace, control_plane, tmp_path) as world,
+        replicas(world, control_plane, tmp_path) as found,
+    ):
+        yield found
 
 
 def named(namespace: str, shard: Shard, prefix: str = "queue") -> str:

@@ -2,13 +2,15 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from klipfake.processes import Operator
+import pytest
+
+from klipfake.processes import Operator, Process
 from klipfake.world import World
 from klipjudge.history import WRITES, seconds
 
@@ -95,6 +97,19 @@ class Replicas:
         """End all."""
         for operator in self.operators.values():
             operator.kill()
+
+
+@contextmanager
+def without_operator(kubectl: Callable[..., Any], namespace: str, control_plane: Any, folder: Path) -> Iterator[World]:
+    """A namespace with a fake kubelet, and no operator yet."""
+    if control_plane.audit_log is None:
+        pytest.skip("who wrote when is read from the audit log, which this cluster does not have")
+    kubelet = Process("klipfake.kubelet", control_plane.kubeconfig, folder / "kubelet.log")
+    kubelet.start()
+    try:
+        yield World(kubectl, namespace, Operator(control_plane.kubeconfig, folder / "unused.log", namespace))
+    finally:
+        kubelet.kill()
 
 
 @contextmanager
