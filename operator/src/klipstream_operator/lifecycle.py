@@ -127,7 +127,7 @@ def next_step(
     if statuses.resumable(status) and (step := _go_on(job, status.attempt in reserved, seen(status.attempt), now)):
         return step
     if job.spec.cancel:
-        return WriteStatus(statuses.cancelled(job, now, "The job was cancelled before it ran."), Transition.CANCELLED)
+        return _cancel_unreserved(job, statuses.next_attempt(status), seen, now)
     if not reserved and cleared(job, queue):
         message = "The queue was cleared while the job waited. Submit it again if it is still wanted."
         return WriteStatus(statuses.cancelled(job, now, message, "QueueCleared"), Transition.CLEARED)
@@ -164,6 +164,16 @@ def _give_up_unused(job: AnalysisJob, attempt: int, view: AttemptView, now: date
             return WriteStatus(statuses.started(job, attempt, view.job.uid, now), Transition.STARTED)
         return WriteStatus(statuses.cancelled(job, now, "The job was cancelled before it ran."), Transition.CANCELLED)
     return Wait()
+
+
+def _cancel_unreserved(job: AnalysisJob, attempt: int, seen: Callable[[int], AttemptView], now: datetime) -> Step:
+    """Mostly nothing of it is there; its queue may be gone, and its reservation with it, while its Job was stopped."""
+    view = seen(attempt)
+    if view.job is not None:
+        return _give_up_unused(job, attempt, view, now)
+    if view.live_pods:
+        return Wait()
+    return WriteStatus(statuses.cancelled(job, now, "The job was cancelled before it ran."), Transition.CANCELLED)
 
 
 def _replay(job: AnalysisJob, queue: AnalysisQueue | None, reserved: frozenset[int], now: datetime) -> Step:
