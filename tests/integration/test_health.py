@@ -143,7 +143,7 @@ def restart_the_ended(operators: list[Operator]) -> None:
 def leads(operator: Operator) -> bool:
     """Whether it says so to those who scrape it."""
     with urllib.request.urlopen(f"http://127.0.0.1:{operator.metrics_port}/metrics", timeout=5) as answer:
-        return b"klipstream_operator_leading 1.0" in answer.read()
+        return b'klipstream_operator_leading{shard="0"} 1.0' in answer.read()
 
 
 def test_an_api_server_that_is_away_fails_readiness_and_not_liveness(tmp_path: Path) -> None:
