@@ -1,4 +1,4 @@
-"""A rolling restart of the installed operator on a real node: the gap it leaves, and what workers notice."""
+"""Rolling restarts, and other numbers of shards, of the operator on a real node: gaps, and what workers notice."""
 
 import itertools
 import json
@@ -18,6 +18,7 @@ from klipcluster.tools import tools_folder
 from klipfake.processes import Operator
 from klipfake.replicas import Replicas
 from klipfake.world import World, job
+from klipstream_operator.sharding import Shard
 
 pytestmark = [pytest.mark.node, pytest.mark.sweep, pytest.mark.timeout(1200)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,6 +110,33 @@ def handover_seconds(group: Replicas, since: float) -> list[float]:
     return [later.received - earlier.received for earlier, later in pairs if earlier.sender != later.sender]
 
 
+def posts_of(world: World, queue: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """What the workers of a queue's jobs say of their posts, and the jobs of which a taken checkpoint is missing."""
+    posts, lost = [], []
+    for item in world.items("aj"):
+        if item["status"]["queueName"] != queue:
+            continue
+        assert item["status"]["attempt"] == 1
+        name = item["status"]["attempts"][0]["jobName"]
+        said = re.search(r"^POSTS (.*)$", world.kubectl("logs", f"job/{name}"), re.MULTILINE)
+        assert said is not None
+        posts.append(json.loads(said.group(1)))
+        if int(item["status"]["progress"]["checkpoint"]) < posts[-1]["answered"]:
+            lost.append(item["metadata"]["name"])
+    return posts, lost
+
+
+def divide(tool: Callable[..., Any], shards: int) -> None:
+    """Upgrade to that many shards, and wait until their replicas are ready."""
+    chart = str(ROOT / "charts" / "klipstream")
+    tool(
+        "helm", "upgrade", "klipstream", chart, "-n", NAMESPACE, "--reuse-values", "--set", f"operator.shards={shards}"
+    )
+    names = ["klipstream-operator"] if shards == 1 else [f"klipstream-operator-{n}" for n in range(shards)]
+    for name in names:
+        tool("kubectl", "-n", NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=180s")
+
+
 def test_a_rolling_restart_leaves_no_gap_and_loses_no_checkpoint(
     group: Replicas, tool: Callable[..., Any], figures: Callable[[str], None]
 ) -> None:
@@ -130,15 +158,7 @@ def test_a_rolling_restart_leaves_no_gap_and_loses_no_checkpoint(
     during = max((pause for pause, at in pauses if began < at < ended), default=0.0)
     otherwise = max(pause for pause, at in pauses if not began < at < ended)
     handovers = handover_seconds(group, began)
-    posts, lost = [], []
-    for item in world.items("aj"):
-        assert item["status"]["attempt"] == 1
-        name = item["status"]["attempts"][0]["jobName"]
-        said = re.search(r"^POSTS (.*)$", world.kubectl("logs", f"job/{name}"), re.MULTILINE)
-        assert said is not None
-        posts.append(json.loads(said.group(1)))
-        if int(item["status"]["progress"]["checkpoint"]) < posts[-1]["answered"]:
-            lost.append(item["metadata"]["name"])
+    posts, lost = posts_of(world, "default")
     refused = [error for each in posts for error in each["refused"]]
     leaders = {write.sender for write in group.writes() if write.resource == "analysisqueues"}
     figures(
@@ -185,3 +205,47 @@ def operator_pid(pod_uid: str) -> int:
         if b"klipstream_operator" in command and any(each in groups for each in wanted):
             return int(folder.name)
     raise AssertionError(f"no process of pod {pod_uid}")
+
+
+def test_one_operator_becomes_two_shards_and_one_again(
+    group: Replicas, tool: Callable[..., Any], figures: Callable[[str], None]
+) -> None:
+    """With jobs in a queue of each shard all the while, whose workers post to whichever replica they are given."""
+    world = group.world
+    template = world.get("aq", "default")["spec"]["workerTemplate"]
+    names = [next(name for n in range(100) if Shard(number, 2).covers((NAMESPACE, name := f"queue-{n}")))
+             for number in range(2)]  # fmt: skip
+    for name in names:
+        world.queue(name, maxConcurrentJobs=2, maxQueueSize=1000, workerTemplate=template)
+    world.apply(*(job(f"{name}-job-{n:02d}", queueName=name) for name in names for n in range(15)))
+    changes = []
+    for shards in (2, 1):
+        began = time.time()
+        divide(tool, shards)
+        world.until(lambda began=began: max(group.reservations(), default=0.0) > began, "slots are being reserved")
+        pauses = [later - earlier for earlier, later in itertools.pairwise(group.reservations()) if later > began]
+        changes.append(f"{shards} after {time.time() - began:.0f} s, longest pause in reservations {max(pauses):.1f} s")
+        # Some that begin under the new leaders as well.
+        world.apply(*(job(f"{name}-of-{shards}-{n}", queueName=name) for name in names for n in range(3)))
+        world.until(lambda began=began: _under_new_leaders(group, names, began), "both queues have new leaders")
+    deadline = time.monotonic() + 300
+    while set(world.phases().values()) != {"Succeeded"}:
+        assert time.monotonic() < deadline, world.phases()
+        time.sleep(1)
+    found = [posts_of(world, name) for name in names]
+    posts, lost = [each for posts, _ in found for each in posts], [each for _, lost in found for each in lost]
+    refused = [error for each in posts for error in each["refused"]]
+    figures(f"shards: {'; '.join(changes)}; {len(posts) * 8} posts, {len(refused)} to be posted again"
+            f" {sorted(set(refused))}, {len(lost)} checkpoints lost")  # fmt: skip
+    assert lost == []
+    assert len(posts) == 2 * (15 + 3 + 3)
+
+
+def _under_new_leaders(group: Replicas, names: list[str], since: float) -> bool:
+    """Whether each queue was written by somebody who did not write it before that moment."""
+    writes = [write for write in group.writes() if write.resource == "analysisqueues"]
+    return all(
+        {write.sender for write in writes if write.name == name and write.received > since}
+        - {write.sender for write in writes if write.name == name and write.received <= since}
+        for name in names
+    )
