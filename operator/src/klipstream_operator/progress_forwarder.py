@@ -30,8 +30,8 @@ class NotForwarded(Exception):
 class ProgressForwarder:
     """The other shards, as a post meets them."""
 
-    shard: Shard
-    url: str
+    shard: Shard = field(default_factory=Shard)
+    url: str = ""
     """Address of a shard's progress endpoint, with {shard} for its number."""
     name: str | None = None
     """What the certificates of all shards are made out to: the host of the common address."""

@@ -56,8 +56,8 @@ class ProgressReceiver:
     identities: Identities
     ring: RingFile | None = None
     """Opens sealed parameters."""
-    forwarder: ProgressForwarder | None = None
-    """Where there are several shards."""
+    forwarder: ProgressForwarder = field(default_factory=ProgressForwarder)
+    """To the other shards, if there are any."""
 
     async def receive(self, token: str, body: bytes, forwarded: bool = False) -> Reply:
         """401 without a worker's token, 400 for a bad body, 409 for a stale attempt, 503 while not known yet.
@@ -68,17 +68,17 @@ class ProgressReceiver:
             return problem(401, "Unauthorized", "Send the token of ANALYSIS_TOKEN_FILE as a bearer token.")
         try:
             identity = await self.identities.of(token)
-            elsewhere = self.forwarder.known(identity.pod_uid) if self.forwarder is not None else None
+            elsewhere = self.forwarder.known(identity.pod_uid)
             if elsewhere is None:
                 pod = self.store.pod(identity.pod_uid) or await self.identities.pod(identity)
-                elsewhere = self.forwarder.shard_of(pod) if self.forwarder is not None else None
+                elsewhere = self.forwarder.shard_of(pod)
         except NotAuthenticated as error:
             return problem(401, "Unauthorized", f"{error}. Read ANALYSIS_TOKEN_FILE again: it rotates.")
         except (ApiError, Unreachable) as error:
             log.warning("Progress of a worker could not be authenticated: %s", error)
             return problem(503, "Unavailable", "The API server does not answer.", RETRY_AFTER)
-        if self.forwarder is not None and elsewhere is not None:
-            return NOT_TAKEN if forwarded else await self._sent_on(self.forwarder, elsewhere, token, body)
+        if elsewhere is not None:
+            return NOT_TAKEN if forwarded else await self._sent_on(elsewhere, token, body)
         try:
             post = ProgressPost.model_validate_json(body)
         except ValidationError as error:
@@ -108,10 +108,9 @@ class ProgressReceiver:
         )
         return Reply(200, reply.model_dump(mode="json", exclude_none=True))
 
-    @staticmethod
-    async def _sent_on(forwarder: ProgressForwarder, shard: int, token: str, body: bytes) -> Reply:
+    async def _sent_on(self, shard: int, token: str, body: bytes) -> Reply:
         try:
-            status, answer, headers = await forwarder.forward(shard, token, body)
+            status, answer, headers = await self.forwarder.forward(shard, token, body)
             return Reply(status, json.loads(answer), headers)
         except (NotForwarded, ValueError):
             return problem(503, "Unavailable", f"Shard {shard} of the operator does not answer.", RETRY_AFTER)

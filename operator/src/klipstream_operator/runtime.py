@@ -106,7 +106,7 @@ class Runtime:
         self.log_progress = LogProgress(client, self.store, self.book)
         ring = RingFile(settings.sealing_ring) if settings.sealing_ring is not None else None
         common = urlsplit(settings.progress_url).hostname
-        others = ProgressForwarder(shard, settings.shard_url, common, authority) if shard.of > 1 else None
+        others = ProgressForwarder(shard, settings.shard_url, common, authority)
         self.receiver = ProgressReceiver(self.store, self.book, Identities(client), ring, others)
         pair = (settings.tls_certificate, settings.tls_key)
         self.certificate = Certificate(pair[0], pair[1]) if pair[0] is not None and pair[1] is not None else None

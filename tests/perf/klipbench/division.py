@@ -10,7 +10,7 @@ from klipbench.figures import requests_by_agent, throughput
 from klipbench.operator_process import OperatorProcess, Usage, usage
 from klipbench.stage import Stage
 from klipbench.variant import Variant
-from klipbench.work_off import NAMESPACE, OPERATOR, POLL_SECONDS, Costs, since, until
+from klipbench.work_off import NAMESPACE, OPERATOR, POLL_SECONDS, Costs, since, until, until_initialized
 from klipjudge.judge import judge
 from klipstream_operator.sharding import Shard
 
@@ -55,7 +55,8 @@ async def run_divided(stage: Stage, variant: Variant, seed: int, operators: int)
         for process in processes:
             process.start()
             ending.callback(process.stop)
-        await _until_initialized(stage, processes, names)
+        for number, name in enumerate(names):
+            await until_initialized(stage, processes[number % operators], name)
         pids = {f"operator-{number}": process.pid for number, process in enumerate(processes)}
         before = stage.used() | {name: usage(pid) for name, pid in pids.items()}
         mark = stage.mark()
@@ -96,11 +97,3 @@ def _ended(stage: Stage, processes: list[OperatorProcess]) -> int:
     for process in processes:
         _ = process.pid  # an operator that ended by itself ends the run with its log
     return stage.kubelet.ended
-
-
-async def _until_initialized(stage: Stage, processes: list[OperatorProcess], names: list[str]) -> None:
-    async with asyncio.timeout(120):
-        for name in names:
-            while not (await workload.queue_status(stage.client, NAMESPACE, name)).get("initialized"):
-                _ended(stage, processes)
-                await asyncio.sleep(POLL_SECONDS)

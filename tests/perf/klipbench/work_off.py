@@ -169,10 +169,10 @@ def measured(
     )
 
 
-async def until_initialized(stage: Stage, operator: OperatorProcess) -> None:
+async def until_initialized(stage: Stage, operator: OperatorProcess, queue: str = workload.QUEUE) -> None:
     """Wait until the operator leads and has looked the queue over."""
     async with asyncio.timeout(120):
-        while not (await workload.queue_status(stage.client, NAMESPACE)).get("initialized"):
+        while not (await workload.queue_status(stage.client, NAMESPACE, queue)).get("initialized"):
             _ = operator.pid  # an operator that ended by itself ends the run with its log
             await asyncio.sleep(POLL_SECONDS)
 
