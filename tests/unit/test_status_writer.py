@@ -62,3 +62,31 @@ async def test_a_write_is_told_when_it_is_known_to_have_happened(
     written = await writer.write(job, status, Transition.ACCEPTED)
     assert written == (answer == "taken")
     assert seen == [(job.status, status, Transition.ACCEPTED)] * told
+
+
+@pytest.mark.parametrize(
+    ("transition", "sent"),
+    [
+        (Transition.ACCEPTED, 1),
+        (Transition.REJECTED, 1),
+        (Transition.REPLAYED, 1),
+        (Transition.REPLAY_REFUSED, 1),
+        (Transition.STARTED, 2),
+    ],
+)
+async def test_what_the_queue_decided_is_decided_again_after_the_server_asked_to_wait(
+    server: Any, client: Client, quick_retries: None, transition: Transition, sent: int
+) -> None:
+    """The queue may be draining by then, which the version of the job does not tell."""
+    before = {"phase": transition.value.before[0].value, "sequence": 1, "queueName": "q"}
+    job = AnalysisJob.from_wire(WIRE | {"status": before})
+    status = job.status.model_copy(update={"phase": transition.value.after[0], "retries": 3})
+    written = WIRE | {"metadata": WIRE["metadata"] | {"resourceVersion": "10"}, "status": status.to_wire()}
+    server.on("PATCH", STATUS, server.refuse(429, Retry_After="0"), server.answer(written))
+    server.on("GET", OBJECT, server.answer(WIRE | {"status": before}))
+    store = Store(lambda _: None, lambda _: None, lambda: None)
+    store.put_job(job, client.now())
+    sends: list[None] = []
+    writer = StatusWriter(client, store, lambda: sends.append(None), Turnstile())
+    assert await writer.write(job, status, transition) == (sent == 2)
+    assert len(sends) == sent

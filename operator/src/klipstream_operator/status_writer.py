@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from klipstream_api import AnalysisJob, AnalysisJobStatus, Phase, names
 from klipstream_kube import Client, Conflict, NotFound, Resource, Unreachable
-from klipstream_operator.leadership import Fence
+from klipstream_operator.leadership import Fence, sent_once
 from klipstream_operator.log_fields import job_fields, wire_fields
 from klipstream_operator.patches import status_patch
 from klipstream_operator.statuses import is_accepted
@@ -24,6 +24,11 @@ JobObserver = Callable[[AnalysisJob, AnalysisJobStatus, Transition], None]
 """Told of each write that happened: the AnalysisJob before, its new status, and which transition that was."""
 ANALYSIS_JOBS = Resource(names.GROUP, names.VERSION, "analysisjobs", "AnalysisJob")
 ANALYSIS_QUEUES = Resource(names.GROUP, names.VERSION, "analysisqueues", "AnalysisQueue")
+DECIDED_ON_THE_QUEUE = frozenset(
+    {Transition.ACCEPTED, Transition.REJECTED, Transition.REPLAYED, Transition.REPLAY_REFUSED}
+)
+"""What a queue's mode or size decided. The job's resourceVersion does not guard that: such a write is never sent again
+as it was after the API server asked to wait (429), when the queue may be draining or have room."""
 
 
 @dataclass(slots=True)
@@ -64,10 +69,13 @@ class StatusWriter:
     async def _send(
         self, job: AnalysisJob, status: AnalysisJobStatus, patch: dict[str, Any], transition: Transition
     ) -> bool:
+        fence = self.fence
+        if fence is not None and transition in DECIDED_ON_THE_QUEUE:
+            fence = sent_once(fence)
         try:
             answer = await self.client.patch(
                 ANALYSIS_JOBS, job.metadata.name, job.metadata.namespace, patch,
-                subresource="status", before_send=self.fence,
+                subresource="status", before_send=fence,
             )  # fmt: skip
         except (Conflict, Unreachable):
             await self.read(job)
