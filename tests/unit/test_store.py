@@ -1,6 +1,7 @@
 """What the operator knows: newer replaces older, whoever has to look again is told, and nothing is forgotten early."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -195,6 +196,32 @@ def test_who_waits_for_a_slot(rule: str, of: AnalysisJob, its_queue: AnalysisQue
     assert waiting(noted.store) == ([UID] if expected else []), rule
 
 
+def test_a_job_whose_moment_has_come_waits_as_soon_as_somebody_asks() -> None:
+    """The operator may have been frozen, and its timers run one after the other."""
+    noted = knowing(job(notBefore="2026-01-02T03:04:06Z"), queues=(queue(),))
+    noted.store.come_due(NOW)
+    assert (waiting(noted.store), noted.told()) == ([], ([], [], 0))
+    noted.store.come_due(NOW + timedelta(seconds=1))
+    assert (waiting(noted.store), noted.told()) == ([UID], ([], [KEY], 0))
+    noted.store.come_due(NOW + timedelta(seconds=2))
+    assert noted.told() == ([], [], 0), "once"
+
+
+def test_only_the_last_moment_that_was_asked_for_counts() -> None:
+    noted = knowing(job(notBefore="2026-01-02T03:04:06Z"), queues=(queue(),))
+    noted.store.put_job(new(job(notBefore="2026-01-02T03:04:08Z")), NOW)
+    noted.told()
+    noted.store.come_due(NOW + timedelta(seconds=2))
+    assert (waiting(noted.store), noted.told()) == ([], ([], [], 0))
+    noted.store.come_due(NOW + timedelta(seconds=3))
+    assert waiting(noted.store) == [UID]
+    gone = knowing(job(notBefore="2026-01-02T03:04:06Z"), queues=(queue(),))
+    gone.store.remove_job(UID)
+    gone.told()
+    gone.store.come_due(NOW + timedelta(seconds=3))
+    assert (waiting(gone.store), gone.told()) == ([], ([], [], 0))
+
+
 def test_a_job_that_is_being_reserved_does_not_wait_and_one_that_is_put_back_does() -> None:
     noted = knowing(job())
     noted.store.assumed.add(UID)
@@ -332,10 +359,63 @@ def test_an_older_view_of_what_runs_never_replaces_a_newer_one() -> None:
     store.put_workload(kube_job(resource_version=4, suspend=True))
     assert noted.told() == ([UID], [], 0), "its slot is held as before"
     store.put_workload(pod("Failed", resource_version=5))
-    assert noted.told() == ([UID], [KEY], 0)
+    assert noted.told() == ([UID], [], 0), "no status says yet what its end comes to"
     assert store.attempt((UID, 1)) == view(
         kube_job(resource_version=4, suspend=True), pod("Failed", resource_version=5)
     )
+
+
+def test_a_new_version_that_says_nothing_new_is_not_looked_at() -> None:
+    """Such as a finalizer that was taken off: it is the version that the next write has to name, and no more."""
+    noted = knowing(job(running()), queues=(holding(1),), workloads=(kube_job(), pod()))
+    noted.store.put_workload(kube_job(resource_version=7))
+    noted.store.put_workload(pod(resource_version=8))
+    assert noted.told() == ([], [], 0)
+    known = noted.store.attempt((UID, 1))
+    assert known.job is not None
+    assert (known.job.resource_version, known.pods["p1"].resource_version) == (7, 8)
+
+
+def test_a_queue_is_told_when_a_slot_may_be_released_and_when_a_node_had_room() -> None:
+    noted = knowing(job(running()), queues=(holding(1),), workloads=(kube_job(),))
+    noted.store.put_workload(pod("Pending", node_name=""))
+    assert noted.told() == ([UID], [], 0), "no node yet"
+    noted.store.put_workload(pod("Pending", resource_version=5))
+    assert noted.told() == ([UID], [KEY], 0), "it has a node"
+    noted.store.put_workload(pod(resource_version=6))
+    assert noted.told() == ([UID], [], 0), "it runs there"
+    noted.store.put_job(new(job({"phase": "Failed", "attempt": 1})), NOW)
+    assert noted.told() == ([UID], [KEY], 0), "its status is final"
+    noted.store.put_workload(ended(1, resource_version=7))
+    assert noted.told() == ([UID], [KEY], 0), "and now nothing of it runs"
+
+
+@pytest.mark.parametrize(
+    ("rule", "before", "after", "metadata", "told"),
+    [
+        ("its start", {}, running() | {"phase": "Starting"}, {}, False),
+        ("that it runs", running() | {"phase": "Starting"}, running(), {}, False),
+        ("its progress", running(), running() | {"retries": 1}, {}, False),
+        ("its end", running(), running() | {"phase": "Succeeded"}, {}, True),
+        ("a changed spec", running(), running(), {"generation": 2}, True),
+        ("that it is deleted", running(), running(), {"deletion_timestamp": NOW}, True),
+        ("that it is stopped", running(),
+         running() | {"stop": {"attempt": 1, "reason": "Stalled", "message": "m", "at": AT}}, {}, True),
+        ("that it waits again", running(), {}, {}, True),
+    ],
+)  # fmt: skip
+def test_what_a_job_does_with_its_slot_is_nothing_to_its_queue(
+    rule: str, before: dict[str, Any], after: dict[str, Any], metadata: dict[str, Any], told: bool
+) -> None:
+    noted = knowing(job(before), queues=(holding(1),))
+    noted.store.put_job(new(job(after), **metadata), NOW)
+    assert noted.told() == ([UID], [KEY] if told else [], 0), rule
+
+
+def test_a_job_that_starts_without_a_slot_is_told_to_its_queue() -> None:
+    noted = knowing(job(), queues=(queue(),))
+    noted.store.put_job(new(job(running())), NOW)
+    assert noted.told() == ([UID], [KEY], 0)
 
 
 def test_what_runs_is_found_by_attempt_and_by_its_own_uid() -> None:
@@ -357,7 +437,7 @@ def test_the_end_of_a_pod_is_remembered_after_it_is_deleted() -> None:
     noted = knowing(job(running()), queues=(holding(1),), workloads=(kube_job(), pod(), ended(0, uid="p2")))
     store = noted.store
     store.remove_workload("p1")
-    assert noted.told() == ([UID], [KEY], 0)
+    assert noted.told() == ([UID], [], 0)
     store.remove_workload("p2")
     assert store.attempt((UID, 1)) == view(kube_job(), ended(0, uid="p2"))
     store.remove_workload("j1")
@@ -384,7 +464,7 @@ def test_nothing_is_remembered_of_attempts_whose_job_is_gone() -> None:
 def test_a_live_read_that_finds_nothing_leaves_only_the_ends_of_pods() -> None:
     noted = knowing(queues=(holding(1),), workloads=(kube_job(), pod(), ended(1, uid="p2")))
     noted.store.mark_gone((UID, 1))
-    assert noted.told() == ([UID], [KEY], 0)
+    assert noted.told() == ([UID], [], 0)
     assert noted.store.attempt((UID, 1)) == view(None, ended(1, uid="p2"), gone=True)
     noted.store.mark_gone((UID, 2))
     assert noted.store.attempt((UID, 2)) == AttemptView(job_gone=True)

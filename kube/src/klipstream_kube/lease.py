@@ -72,10 +72,16 @@ class LeaseElector:
     async def acquire(self) -> None:
         """Wait until we are the holder. Errors are logged once and tried again."""
         while True:
-            if await self._attempted():
-                break
+            if await self.try_once():
+                return
             await asyncio.sleep(self._until_next_try_seconds())
+
+    async def try_once(self) -> bool:
+        """Acquire it if nobody holds it; False, and a line in the log, if somebody may or an error came."""
+        if not await self._attempted():
+            return False
         self._say(logging.INFO, f"{self._identity} holds it (transition {self.transitions})")
+        return True
 
     async def hold(self) -> None:
         """Renew until that fails; always ends in LeaseLost (or in cancellation)."""

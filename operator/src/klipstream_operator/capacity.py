@@ -68,7 +68,7 @@ def shortages(
     for shape, entry in list(entries.items()):
         if entry.trying is None:
             continue
-        if any(pod.node_name for pod in held.get(entry.trying, AttemptView()).pods.values()):
+        if held.get(entry.trying, AttemptView()).on_a_node:
             del entries[shape]
         elif entry.trying not in held:
             entries[shape] = entry.model_copy(update={"trying": None})

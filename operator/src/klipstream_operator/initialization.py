@@ -9,12 +9,13 @@ from klipstream_api.phases import ACTIVE_PHASES
 from klipstream_kube import JOBS, PODS, Client
 from klipstream_operator.log_fields import queue_fields
 from klipstream_operator.status_writer import ANALYSIS_JOBS
+from klipstream_operator.store import Store, version
 from klipstream_operator.workload import AttemptView, view_job, view_pod
 
 log = logging.getLogger(__name__)
 
 
-async def initial_status(queue: AnalysisQueue, client: Client) -> AnalysisQueueStatus:
+async def initial_status(queue: AnalysisQueue, client: Client, store: Store) -> AnalysisQueueStatus:
     """Take what already runs into the reservations, from live lists, before anything starts (design rule 7)."""
     namespace, name = queue.key
     selector = f"{names.QUEUE_LABEL}={name}"
@@ -25,7 +26,7 @@ async def initial_status(queue: AnalysisQueue, client: Client) -> AnalysisQueueS
     for obj in (await client.list(PODS, namespace, label_selector=selector))[0]:
         if (pod := view_pod(obj)) is not None:
             attempts.setdefault((pod.job_uid, pod.attempt), AttemptView()).pods[pod.uid] = pod
-    by_uid = {job.uid: job for job in await _analysis_jobs(client, namespace)}
+    by_uid = await _owners({uid for uid, _ in attempts}, namespace, client, store)
     held = {(entry.uid, entry.attempt): entry for entry in queue.status.admitted}
     for (uid, attempt), view in attempts.items():
         owner = by_uid.get(uid)
@@ -42,12 +43,25 @@ async def initial_status(queue: AnalysisQueue, client: Client) -> AnalysisQueueS
     return initial
 
 
-async def _analysis_jobs(client: Client, namespace: str) -> list[AnalysisJob]:
-    """The namespace's AnalysisJobs, live; a malformed one counts as unknown, so what runs for it is kept."""
-    jobs = []
-    for obj in (await client.list(ANALYSIS_JOBS, namespace))[0]:
-        try:
-            jobs.append(AnalysisJob.from_wire(obj))
-        except ValidationError:
-            continue
-    return jobs
+async def _owners(uids: set[str], namespace: str, client: Client, store: Store) -> dict[str, AnalysisJob]:
+    """The AnalysisJobs of these uids, live; a malformed one counts as unknown, so what runs for it is kept.
+
+    All that is read is taken into the store: it may be newer than what the watch has told so far.
+    """
+    if not uids:
+        return {}
+    owners = {}
+    async for page in client.list_pages(ANALYSIS_JOBS, namespace):
+        for obj in page.get("items") or []:
+            uid = obj["metadata"]["uid"]
+            held = store.jobs.get(uid)
+            if held is None or version(held) < int(obj["metadata"]["resourceVersion"]):
+                try:
+                    held = AnalysisJob.from_wire(obj)
+                except ValidationError:
+                    continue
+                if store.shard.sees_job(obj):
+                    store.put_job(held, client.now())
+            if uid in uids:
+                owners[uid] = held
+    return owners

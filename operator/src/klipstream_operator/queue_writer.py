@@ -84,12 +84,13 @@ class QueueWriter:
         """Release what is over, reserve for those that come first, write once. True if there may be more to do."""
         queue = self.store.queues[self.key]
         if not queue.status.initialized:
-            return await self._write(queue, await initial_status(queue, self.client))
+            return await self._write(queue, await initial_status(queue, self.client, self.store))
         if await self._check_template(queue):
             return True
         # 1. Slots whose attempt is over and settled.
         released = [entry for entry in queue.status.admitted if self.store.releasable(entry.uid, entry.attempt)]
         now = self.client.now()
+        self.store.come_due(now)
         self._let_wait(released, now)
         # 2. What administrators ask for. Nothing is reserved in the write that clears the queue.
         asked = answer(queue, self.store, self._repaired(queue), now)

@@ -58,6 +58,8 @@ class Reconciler:
     _work_queue: WorkQueue = field(default_factory=WorkQueue)
     _failures: dict[str, int] = field(default_factory=dict)
     _timers: list[tuple[float, str]] = field(default_factory=list)
+    _due: dict[str, float] = field(default_factory=dict)
+    """The one timer of each AnalysisJob that counts; others in the heap are void."""
     _timer_set: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -70,9 +72,12 @@ class Reconciler:
         self._work_queue.add(uid)
 
     def enqueue_after(self, uid: str, seconds: float) -> None:
-        """Look at an AnalysisJob after that many seconds."""
-        heapq.heappush(self._timers, (asyncio.get_running_loop().time() + max(0.0, seconds), uid))
-        self._timer_set.set()
+        """Look at an AnalysisJob after that many seconds, or sooner: each look says when the next one is due."""
+        at = asyncio.get_running_loop().time() + max(0.0, seconds)
+        if at < self._due.get(uid, float("inf")):
+            self._due[uid] = at
+            heapq.heappush(self._timers, (at, uid))
+            self._timer_set.set()
 
     async def run(self) -> None:
         """Never returns; a bug in a decision ends it, and with it the process."""
@@ -86,7 +91,10 @@ class Reconciler:
         while True:
             self._timer_set.clear()
             while self._timers and self._timers[0][0] <= loop.time():
-                self.enqueue(heapq.heappop(self._timers)[1])
+                at, uid = heapq.heappop(self._timers)
+                if self._due.get(uid) == at:
+                    del self._due[uid]
+                    self.enqueue(uid)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(self._timers[0][0] if self._timers else None):
                     await self._timer_set.wait()

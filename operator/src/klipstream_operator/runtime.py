@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 LIST_RETRY_SECONDS = 1.0
 CANDIDATE_RETRY_SECONDS = 0.5
 """How often a standby looks at the Lease: it leads that long after it was released at the latest."""
+FIRST_TRY_SECONDS = 3.0
+"""For the answers to the first try to take the Lease, before the caches are filled."""
 LAST_WRITES_SECONDS = 3.0
 """How long the writes that are on their way are waited for when a leader steps down."""
 LAST_PROGRESS_SECONDS = 3.0
@@ -59,6 +61,8 @@ class Runtime:
         self.client = client
         self.leading = False
         self.stopping = asyncio.Event()
+        self._tried = asyncio.Event()
+        """Whether the Lease was tried to be taken, so that the caches may be filled."""
         shard = settings.shard
         self.store = Store(self._job_changed, self._queue_changed, self._unaccepted_changed, shard)
         traced = settings.tracing
@@ -232,13 +236,14 @@ class Runtime:
         recorder = self.shown.recorder
         try:
             async with asyncio.TaskGroup() as tasks:
+                leading = tasks.create_task(self._lead(), name="leading")
+                await self._tried.wait()  # only what is listed after the Lease was taken need not be listed again
                 feeds = [tasks.create_task(each.run(), name=f"watch of {each.name}") for each in self.reflectors]
                 feeds.append(tasks.create_task(self.book.run(), name="progress"))
                 if recorder is not None:
                     feeds.append(tasks.create_task(recorder.run(), name="events"))
                 if self.certificate is not None:
                     feeds.append(tasks.create_task(self.certificate.follow(), name="certificate"))
-                leading = tasks.create_task(self._lead(), name="leading")
                 watching = tasks.create_task(none_ends([*feeds, leading]), name="watch over the others")
                 await self.stopping.wait()
                 watching.cancel()
@@ -256,19 +261,21 @@ class Runtime:
                 self.shown.tracing.close()
 
     async def _lead(self) -> None:
-        """Wait for full caches and for the Lease, then write; LeaseLost ends the process."""
-        for reflector in self.reflectors:
-            await reflector.synced.wait()
-        with contextlib.suppress(ApiError, Unreachable):  # a leader lists them again
-            await self._list_queues()
-        log.info("Caches are full: %d AnalysisJobs. Waiting for the Lease %s/%s.", len(self.store.jobs),
-                 self.settings.lease_namespace, self.settings.shard.lease_name(self.settings.lease_name))  # fmt: skip
+        """Take the Lease, at once if it is free, or else with full caches, and write; LeaseLost ends the process."""
         try:
-            await self.layouts.acquire(self.elector)
+            alone = await self._alone()
+            self._tried.set()
             async with asyncio.TaskGroup() as tasks:
-                renewing = tasks.create_task(self.elector.hold(), name="renewal of the Lease")
-                await none_ends([renewing, *await self._take_over(tasks)])
+                works = [tasks.create_task(self.elector.hold(), name="renewal of the Lease")] if alone else []
+                for reflector in self.reflectors:
+                    await reflector.synced.wait()
+                if not alone:
+                    await self._stand_by()
+                    works.append(tasks.create_task(self.elector.hold(), name="renewal of the Lease"))
+                await self._look_over(everything=not alone)
+                await none_ends([*works, *self._take_over(tasks)])
         finally:
+            self._tried.set()
             self.leading = False
             self.shown.leads(False)
             # A successor must not find a write of ours coming in after its own.
@@ -279,20 +286,44 @@ class Runtime:
                 async with asyncio.timeout(LAST_WRITES_SECONDS):
                     await self.elector.release()
 
-    async def _take_over(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        """Look at everything once, live, and start what only the leader does.
+    async def _alone(self) -> bool:
+        """Whether the Lease was free and is ours now, before anything was listed: nobody has to list it again then."""
+        try:
+            async with asyncio.timeout(FIRST_TRY_SECONDS):
+                return await self.layouts.try_once(self.elector)
+        except TimeoutError:
+            return False
+
+    async def _stand_by(self) -> None:
+        """Wait for the Lease with full caches, to go on at once."""
+        with contextlib.suppress(ApiError, Unreachable):  # a leader lists them again
+            await self._list_queues()
+        log.info("Caches are full: %d AnalysisJobs. Waiting for the Lease %s/%s.", len(self.store.jobs),
+                 self.settings.lease_namespace, self.settings.shard.lease_name(self.settings.lease_name))  # fmt: skip
+        await self.layouts.acquire(self.elector)
+
+    async def _look_over(self, everything: bool) -> None:
+        """Know all that was written before the Lease was taken.
 
         A watch may lag: without this a new leader could take a job while it does not know yet that its predecessor
-        has accepted one that comes first.
+        has accepted one that comes first. What was listed after the Lease was taken is as good; of AnalysisQueues,
+        which Kopf lists, nobody knows when.
         """
         while True:
             try:
-                for namespace in self.namespaces:
-                    await self.sweep.sweep(namespace)
-                break
+                if everything:
+                    for namespace in self.namespaces:
+                        await self.sweep.sweep(namespace)
+                else:
+                    await self._list_queues()
+                    await self.sweep.stop_unreserved()
+                return
             except (ApiError, Unreachable) as error:
                 log.warning("Not everything can be listed yet: %s", error)
                 await asyncio.sleep(LIST_RETRY_SECONDS)
+
+    def _take_over(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """Start what only the leader does."""
         self.leading = True
         self.shown.leads(True)
         log.info("Leading as %s: %d AnalysisQueues in shard %s", self.settings.identity, len(self.store.queues),

@@ -4,6 +4,7 @@ Every object is held with its resourceVersion, and an older one never replaces a
 writes arrive before the watch repeats them, and the watch must not take them back.
 """
 
+import heapq
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -84,6 +85,10 @@ class Store:
     """AnalysisJobs that a live read found gone while they held a reservation."""
     progress: dict[str, Progress] = field(default_factory=dict)
     """Progress that workers posted and that is not written yet, by uid of the AnalysisJob."""
+    _later: dict[str, datetime] = field(default_factory=dict)
+    """When jobs that wait for their notBefore are due, by uid."""
+    _by_moment: list[tuple[datetime, str]] = field(default_factory=list)
+    """The same as a heap; entries that `_later` does not repeat are void."""
 
     # --- AnalysisJobs ----------------------------------------------------------------------------------------
 
@@ -108,9 +113,22 @@ class Store:
             self.arrivals.pop(job.uid, None)
         self.refresh(job.uid, now)
         self.on_job(job.uid)
-        if (key := queue_key(job)) is not None:
+        key = queue_key(job)
+        if key is not None and not (old is not None and self._goes_on(old, job, key)):
             self.on_queue(key)
         return True
+
+    def _goes_on(self, old: AnalysisJob, new: AnalysisJob, key: QueueKey) -> bool:
+        """Whether a job merely got on with what it has a slot for, which changes nothing for its queue's writer."""
+        held = old.status.phase is Phase.QUEUED and key in self.reservations.get(new.uid, ())
+        return (
+            new.status.phase in ACTIVE_PHASES
+            and (old.status.phase in ACTIVE_PHASES or held)
+            and old.status.stop == new.status.stop
+            and old.status.queue_name == new.status.queue_name
+            and old.metadata.generation == new.metadata.generation
+            and old.metadata.deletion_timestamp == new.metadata.deletion_timestamp
+        )
 
     def remove_job(self, uid: str) -> None:
         """Forget an AnalysisJob that was deleted; its reservation stays until nothing of it runs."""
@@ -119,6 +137,7 @@ class Store:
         self.unaccepted.discard(uid)
         self.arrivals.pop(uid, None)
         self.progress.pop(uid, None)
+        self._later.pop(uid, None)
         if job is not None:
             self._count(job, -1)
             if (key := queue_key(job)) is not None:
@@ -155,7 +174,22 @@ class Store:
         if self._waits(job, self.queues.get(key), now):
             return self.backlogs[key].put(rank(job), shape_of(job))
         self.backlogs[key].remove(uid)
+        later = job.spec.not_before
+        if later is not None and later > now and self._later.get(uid) != later:
+            self._later[uid] = later
+            heapq.heappush(self._by_moment, (later, uid))
         return False
+
+    def come_due(self, now: datetime) -> None:
+        """Put jobs whose notBefore has come into their backlogs: who reserves must not pass them over, even if it went
+        on after a pause in which all timers ran out at once."""
+        while self._by_moment and self._by_moment[0][0] <= now:
+            moment, uid = heapq.heappop(self._by_moment)
+            if self._later.get(uid) != moment:
+                continue
+            del self._later[uid]
+            if self.refresh(uid, now) and (key := queue_key(self.jobs[uid])) is not None:
+                self.on_queue(key)
 
     def _waits(self, job: AnalysisJob, queue: AnalysisQueue | None, now: datetime) -> bool:
         """Whether the job may be reserved: accepted, due, wanted, and holding no slot by any attempt."""
@@ -296,7 +330,8 @@ class Store:
             if old is not None and old.resource_version >= view.resource_version:
                 return
             attempt.pods[view.uid] = view
-        self._attempt_changed(key)
+        if old != view:  # a finalizer or a heartbeat is a new version that says nothing new
+            self._attempt_changed(key)
 
     def remove_workload(self, uid: str) -> None:
         """Forget a Job or a pod that was deleted. A pod's end is kept: it decides how the attempt ended."""
@@ -350,7 +385,8 @@ class Store:
         if not holders:
             return  # whoever reserves a slot for it looks at all that is known then
         if view is not None:
-            facts = view.facts_of_slot
+            # The slot and the cluster's room are all that a queue's writer wants to know; most changes are others.
+            facts = (self.releasable(*key), view.on_a_node)
             if view.told == facts:
                 return
             view.told = facts

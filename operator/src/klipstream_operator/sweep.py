@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from klipstream_api import FINISHED_PHASES, AnalysisJob, AnalysisQueue, names
@@ -85,8 +86,9 @@ class Sweep:
 
     async def sweep(self, namespace: str | None) -> int:
         """One pass over a namespace, or over all; how many objects had been missed."""
-        store, now, missed = self.writer.store, self.client.now(), Counter[str]()
-        queues = await self._listed(ANALYSIS_QUEUES, namespace)
+        store, missed = self.writer.store, Counter[str]()
+        items, _ = await self.client.list(ANALYSIS_QUEUES, namespace)
+        queues = {obj["metadata"]["uid"]: obj for obj in items}
         for known in store.all_queues():
             if self._covers(namespace, known.metadata.namespace) and known.metadata.uid not in queues:
                 missed[ANALYSIS_QUEUES.qualified_name] += await self._confirm_queue(known)
@@ -94,24 +96,7 @@ class Sweep:
             before = store.queue(_key(obj))
             if take_queue(obj, store, self.client) is not None:
                 missed[ANALYSIS_QUEUES.qualified_name] += before is None or version(before) < _version(obj)
-        told = _Told(self.watched(ANALYSIS_JOBS, namespace), {uid: version(job) for uid, job in store.jobs.items()})
-        jobs = {uid: o for uid, o in (await self._listed(ANALYSIS_JOBS, namespace)).items() if store.shard.sees_job(o)}
-        for job in list(store.jobs.values()):
-            if self._covers(namespace, job.metadata.namespace) and job.uid not in jobs and job.uid in store.jobs:
-                await self.writer.read(job)
-                missed[ANALYSIS_JOBS.qualified_name] += job.uid not in store.jobs
-        for obj in jobs.values():
-            held = store.jobs.get(obj["metadata"]["uid"])
-            # To read an object again that is held as it is would be half of a take-over's time.
-            if held is not None and version(held) >= _version(obj):
-                taken: AnalysisJob | None = held
-            else:
-                taken = self.writer.take(obj)
-            if taken is not None:
-                missed[ANALYSIS_JOBS.qualified_name] += told.without(obj, job_fields(taken))
-            store.refresh(obj["metadata"]["uid"], now)
-            if taken is None or not _rests(taken) or store.reserved(taken.uid):
-                self.reconciler.enqueue(obj["metadata"]["uid"])
+        await self._analysis_jobs(namespace, missed)
         for view in await self._workloads(JOBS, view_job, namespace, missed):
             if isinstance(view, JobView):
                 missed[JOBS.qualified_name] += await self._stop_unreserved(view)
@@ -121,6 +106,36 @@ class Sweep:
         for resource, count in missed.items():
             self.repaired(resource, count)
         return missed.total()
+
+    async def _analysis_jobs(self, namespace: str | None, missed: Counter[str]) -> None:
+        """List AnalysisJobs live, and have the store hold those and no others; counts what the watch had missed.
+
+        What a page tells counts at once: nobody is to decide on less while the next one, or anything else, is awaited.
+        """
+        store = self.writer.store
+        told = _Told(self.watched(ANALYSIS_JOBS, namespace), {uid: version(job) for uid, job in store.jobs.items()})
+        listed: set[str] = set()
+        async for page in self.client.list_pages(ANALYSIS_JOBS, namespace):
+            now = self.client.now()
+            for obj in filter(store.shard.sees_job, page.get("items") or []):
+                listed.add(obj["metadata"]["uid"])
+                missed[ANALYSIS_JOBS.qualified_name] += self._take_in(obj, told, now)
+        for uid in [uid for uid in told.versions if uid not in listed]:
+            job = store.jobs.get(uid)
+            if job is not None and self._covers(namespace, job.metadata.namespace):
+                await self.writer.read(job)
+                missed[ANALYSIS_JOBS.qualified_name] += uid not in store.jobs
+
+    def _take_in(self, obj: dict[str, Any], told: _Told, now: datetime) -> bool:
+        """Whether the watch had missed a listed AnalysisJob, which is held now."""
+        store, uid = self.writer.store, obj["metadata"]["uid"]
+        held = store.jobs.get(uid)
+        # To read an object again that is held as it is would be half of a take-over's time.
+        taken = held if held is not None and version(held) >= _version(obj) else self.writer.take(obj)
+        store.refresh(uid, now)
+        if taken is None or not _rests(taken) or store.reserved(uid):
+            self.reconciler.enqueue(uid)
+        return taken is not None and told.without(obj, job_fields(taken))
 
     async def _workloads(
         self,
@@ -138,15 +153,18 @@ class Sweep:
             if view is not None and self._covers(namespace, view.namespace)
         }
         told = _Told(self.watched(resource, namespace), {uid: view.resource_version for uid, view in known.items()})
-        found = await self._listed(resource, namespace, CHILDREN)
-        listed = {uid: obj for uid, obj in found.items() if store.shard.sees_workload(obj)}
+        listed: set[str] = set()
         views = []
-        for uid, obj in listed.items():
-            held = known.get(uid)
-            if view := held if held is not None and held.resource_version == _version(obj) else view_of(obj):
-                missed[resource.qualified_name] += told.without(obj, attempt_fields(view, store.jobs.get(view.job_uid)))
-                store.put_workload(view)
-                views.append(view)
+        async for page in self.client.list_pages(resource, namespace, label_selector=CHILDREN):
+            for obj in filter(store.shard.sees_workload, page.get("items") or []):
+                uid = obj["metadata"]["uid"]
+                listed.add(uid)
+                held = known.get(uid)
+                if view := held if held is not None and held.resource_version == _version(obj) else view_of(obj):
+                    fields = attempt_fields(view, store.jobs.get(view.job_uid))
+                    missed[resource.qualified_name] += told.without(obj, fields)
+                    store.put_workload(view)
+                    views.append(view)
         for uid, view in known.items():
             # The list is newer than what was known before it was asked for. The end of a pod is kept, as ever.
             if uid not in listed and store.knows(view):
@@ -155,10 +173,6 @@ class Sweep:
                 store.remove_workload(uid)
                 missed[resource.qualified_name] += 1
         return views
-
-    async def _listed(self, resource: Resource, namespace: str | None, selector: str | None = None) -> dict[str, Any]:
-        items, _ = await self.client.list(resource, namespace, label_selector=selector)
-        return {obj["metadata"]["uid"]: obj for obj in items}
 
     @staticmethod
     def _covers(namespace: str | None, other: str) -> bool:
@@ -174,6 +188,12 @@ class Sweep:
             return False
         self.writer.store.remove_queue(queue.key, queue.metadata.uid, self.client.now())
         return True
+
+    async def stop_unreserved(self) -> None:
+        """See to all Jobs that are held, without listing them."""
+        for attempt in list(self.writer.store.attempts.values()):
+            if attempt.job is not None:
+                await self._stop_unreserved(attempt.job)
 
     async def _stop_unreserved(self, job: JobView) -> bool:
         """Stop a Job that nobody reserved a slot for (design rule 2): a create that came after its owner was given up.

@@ -34,12 +34,12 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class PodView:
-    """A worker pod."""
+    """A worker pod; two views are equal if they say the same, whatever the version."""
 
     uid: str
     name: str
     namespace: str
-    resource_version: int
+    resource_version: int = field(compare=False)
     job_uid: str
     attempt: int
     owner_uid: str
@@ -89,12 +89,12 @@ class PodView:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """The Kubernetes Job of one attempt."""
+    """The Kubernetes Job of one attempt; two views are equal if they say the same, whatever the version."""
 
     uid: str
     name: str
     namespace: str
-    resource_version: int
+    resource_version: int = field(compare=False)
     job_uid: str
     attempt: int
     owner_uid: str
@@ -151,14 +151,13 @@ class AttemptView:
     """A live read found neither the Job nor a pod of it that is not terminal."""
     pods_gone: bool = False
     """A live read found no pod of its Job, which was over already."""
-    told: tuple[bool, ...] = field(default=(), compare=False)
-    """What a queue's writer was last told of, see `facts_of_slot`."""
+    told: tuple[bool, bool] = field(default=(False, False), compare=False)
+    """What a queue's writer was last told of: whether the slot may be released, and `on_a_node`."""
 
     @property
-    def facts_of_slot(self) -> tuple[bool, ...]:
-        """All that decides about the slot of the attempt and about the cluster's room; most changes are others."""
-        on_a_node = any(pod.node_name for pod in self.pods.values())
-        return self.over, self.ended_pod is not None, self.never_ran, on_a_node
+    def on_a_node(self) -> bool:
+        """Whether a node had room for a pod of it."""
+        return any(pod.node_name for pod in self.pods.values())
 
     @property
     def live_pods(self) -> list[PodView]:

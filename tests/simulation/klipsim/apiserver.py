@@ -95,8 +95,8 @@ class ApiServer:
         self.compacted = FIRST_VERSION
         """Watches cannot begin before this resourceVersion."""
         self.history: list[Request] = []
-        self.sender: tuple[float, dict[str, int]] | None = None
-        """Of the request that is being carried out: when it was sent, and what its sender had been told."""
+        self.sender: tuple[float, dict[str, int], dict[str, int]] | None = None
+        """Of the request that is being carried out: when it was sent, what its sender had been told, and told first."""
         self._listeners: dict[Kind, list[Listener]] = {kind: [] for kind in KINDS.values()}
         self._collections = {kind: _Collection() for kind in KINDS.values()}
         self.lines: dict[tuple[str, str, str], bytes] = {}
@@ -387,12 +387,12 @@ class ApiServer:
 
     def _note(self, kind: Kind, verb: str, subresource: str, answer: Object, agent: str) -> None:
         now, metadata = self.now(), answer["metadata"]
-        sent, seen = self.sender or (0.0, None)
+        sent, seen, first_seen = self.sender or (0.0, None, None)
         self.sender = None  # what else it brings about is not the sender's
         self.history.append(
             Request(
                 self.version, now, now, agent, verb, kind.qualified, subresource, metadata["namespace"],
-                metadata["name"], 201 if verb == "create" else 200, answer, sent=sent, seen=seen,
+                metadata["name"], 201 if verb == "create" else 200, answer, sent=sent, seen=seen, first_seen=first_seen,
             )
         )  # fmt: skip
 

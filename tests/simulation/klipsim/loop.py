@@ -59,6 +59,8 @@ class Process:
         self.dead = False
         self.told: dict[str, int] = {}
         """What it was told by the API server: uid and resourceVersion of AnalysisJobs and AnalysisQueues."""
+        self.first_told: dict[str, int] = {}
+        """The first version of each that it was told of."""
         self.frozen = False
         self._held: list[Handle] = []
 

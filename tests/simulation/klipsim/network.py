@@ -186,7 +186,7 @@ class _Sent:
     def _carry_out(self) -> Answer:
         """The server does it; the history says what its sender knew."""
         server = self.network.server
-        server.sender = (EPOCH + self.sent_at, self.told)
+        server.sender = (EPOCH + self.sent_at, self.told, self.process.first_told)
         try:
             return answer(server, self.call)
         finally:
@@ -342,5 +342,6 @@ class WatchStream:
 
 def _note(process: Process, told: tuple[tuple[str, int], ...]) -> None:
     for uid, version in told:
+        process.first_told.setdefault(uid, version)
         if version > process.told.get(uid, 0):
             process.told[uid] = version

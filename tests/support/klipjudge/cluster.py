@@ -65,6 +65,8 @@ class Job:
     first_sequence: int = 0
     changed_unseen: bool = False
     """Somebody changed it before it had its place, so late that the operator cannot have been looking."""
+    changed_revision: int = 0
+    """The first such change, however early it came; 0 where there was none."""
     burnt: int = 0
     """Attempts since the last replay that ended in a way that burns a retry."""
     holds: int = 0

@@ -37,6 +37,8 @@ class Request:
     seen: Mapping[str, int] | None = None
     """Revisions of AnalysisJobs and AnalysisQueues that its sender had been told of by then, by uid; None where nobody
     knows."""
+    first_seen: Mapping[str, int] | None = None
+    """The first revision of each that its sender was ever told of, by uid; None where nobody knows."""
 
     @property
     def decided(self) -> float:
@@ -46,6 +48,10 @@ class Request:
     def told_of(self, uid: str, revision: int) -> bool:
         """Whether its sender had been told of that write to an object, as far as is known."""
         return self.seen is None or self.seen.get(uid, 0) >= revision
+
+    def came_to_know(self, uid: str, revision: int) -> bool:
+        """Whether it is known that its sender first heard of an object by that write to it, or by a later one."""
+        return self.first_seen is not None and self.first_seen.get(uid, 0) >= revision
 
     @property
     def wrote(self) -> bool:

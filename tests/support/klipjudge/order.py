@@ -78,8 +78,9 @@ class Order:
         now = job.now
         if now.sequence is None:
             late = request.received >= job.created_completed + self.terms.seen_seconds
-            if before is not None and late and not self.terms.by_operator(request.agent):
-                job.changed_unseen = True
+            if before is not None and not self.terms.by_operator(request.agent):
+                job.changed_unseen = job.changed_unseen or late
+                job.changed_revision = job.changed_revision or request.revision
             if before is not None and before.sequence is not None:
                 self.verdict.broken("sequence", request, f"{job.name} lost its sequence")
             return
@@ -121,7 +122,7 @@ class Order:
         assert job.accepted is not None
         for other in earlier:
             seen = other.created_completed + self.terms.seen_seconds <= job.accepted.received
-            before = other.created_at <= job.created_at and not other.changed_unseen
+            before = other.created_at <= job.created_at and not _changed_unseen(other)
             if other.first_sequence > job.first_sequence and before and seen:
                 message = (
                     f"{other.name} was created before {job.name} (revisions {other.created_revision} and"
@@ -130,6 +131,14 @@ class Order:
                 )
                 self.verdict.broken("fifo", job.accepted, message)
                 return
+
+
+def _changed_unseen(job: Job) -> bool:
+    """Whether a job was changed before its place was known, and before whoever accepted it had heard of it."""
+    if job.changed_unseen:
+        return True
+    accepted, revision = job.accepted, job.changed_revision
+    return accepted is not None and revision > 0 and accepted.came_to_know(job.uid, revision)
 
 
 def _waiting_since(now: JobVersion) -> float:

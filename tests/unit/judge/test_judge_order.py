@@ -331,6 +331,21 @@ def test_a_patch_that_the_sender_was_not_told_of_decides_nothing(log: Log, told:
     assert judged_with(log, -1, seen=seen) == found
 
 
+@pytest.mark.parametrize(("first_told", "found"), [("created", ["fifo"]), ("changed", [])])
+def test_a_place_is_lost_only_by_a_change_that_came_before_its_operator_had_heard_of_the_job(
+    log: Log, first_told: str, found: list[str]
+) -> None:
+    log.submit("earlier")
+    created = log.revision
+    log.submit("later")
+    log.clock -= 1.5
+    log.change("earlier", priority="HIGH")
+    known = {"created": created, "changed": log.revision}[first_told]
+    log.accept("later", 5)
+    log.accept("earlier", 6)
+    assert judged_with(log, -1, first_seen={"earlier": known}) == found
+
+
 @pytest.mark.parametrize(("on_its_way_seconds", "found"), [(30, []), (1, ["cancel"])])
 def test_what_happened_while_a_request_was_on_its_way_decides_nothing(
     log: Log, on_its_way_seconds: int, found: list[str]

@@ -109,7 +109,7 @@ def _launched_before_committed() -> Swaps:
 
 
 def _not_looked_over() -> Swaps:
-    async def as_if_nothing_ran(queue: AnalysisQueue, client: Any) -> AnalysisQueueStatus:
+    async def as_if_nothing_ran(queue: AnalysisQueue, *_: Any) -> AnalysisQueueStatus:
         return queue.status.model_copy(update={"initialized": True})
 
     return [swap(queue_writer, "initial_status", as_if_nothing_ran)]
