@@ -66,16 +66,15 @@ class Observability:
 
     def queue_seen(self, key: QueueKey) -> None:
         """An AnalysisQueue may have changed: the status does not tell its mode, so that is compared here."""
-        if self.recorder is None:
-            return
         queue = self._store.queues.get(key)
         if queue is None:
             self._modes.pop(key, None)
             return
-        self.metrics.queue_known(key)
-        now = (queue.metadata.uid, queue.spec.mode)
-        before = self._modes.setdefault(key, now)
+        before, now = self._modes.get(key), (queue.metadata.uid, queue.spec.mode)
+        if before == now:
+            return
         self._modes[key] = now
-        changed = before[0] == now[0] and before[1] is not now[1]
-        if changed and self.leading_since is not None:
+        if before is None:
+            self.metrics.queue_known(key)
+        elif before[0] == now[0] and self.leading_since is not None and self.recorder is not None:
             self.recorder.record(queue, mode_event(queue.spec.mode))
