@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from klipstream_api.meta import Conditions, ObjectMeta, Time, WireModel, forget_fields_set
+from klipstream_api.meta import Conditions, ObjectMeta, Time, WireModel, compact
 from klipstream_api.phases import Phase, Priority
 from klipstream_api.webhooks import WebhookEvent
 
@@ -291,6 +291,5 @@ class AnalysisJob(WireModel):
     def from_wire(cls, obj: dict[str, Any]) -> "AnalysisJob":
         """Parse what the API server sent; raises pydantic.ValidationError when it is not a valid AnalysisJob."""
         job = cls.model_validate(obj)
-        for part in (job, job.metadata, job.spec, job.status):
-            forget_fields_set(part)
-        return job
+        parts = {"metadata": compact(job.metadata), "spec": compact(job.spec), "status": compact(job.status)}
+        return compact(job.model_copy(update=parts))

@@ -1,7 +1,7 @@
 """What all our custom resources share: camelCase fields on the wire, metadata, conditions."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
@@ -33,14 +33,23 @@ class WireModel(BaseModel):
 
 
 _NO_FIELDS: set[str] = set()
+_Part = TypeVar("_Part", bound=WireModel)
 
 
-def forget_fields_set(part: WireModel) -> None:
-    """Drop the note of which fields were given: a set of its own per object, half of the memory of a waiting job.
+def compact(part: _Part) -> _Part:
+    """The same in a third of the memory, for what is kept by the hundred thousand.
 
-    Nothing of ours asks for it: what goes over the wire is what is not None. A copy gets a set of its own.
+    Python keeps the values of objects whose attributes are set one by one, in the same order, beside one table of names
+    for all of them; pydantic gives each object a dict of its own. And which fields were given, a set for each object,
+    is forgotten: nothing of ours asks for it, since what goes over the wire is what is not None. A copy gets its own.
     """
-    object.__setattr__(part, "__pydantic_fields_set__", _NO_FIELDS)
+    put, same = object.__setattr__, type(part).__new__(type(part))
+    for name, value in part.__dict__.items():
+        put(same, name, value)
+    put(same, "__pydantic_fields_set__", _NO_FIELDS)
+    put(same, "__pydantic_extra__", None)
+    put(same, "__pydantic_private__", None)
+    return same
 
 
 class OwnerReference(WireModel):
