@@ -16,6 +16,7 @@ import pytest
 
 from klipfake.processes import Operator
 from klipfake.replicas import Replicas, gap, replicas, without_operator
+from klipfake.scrape import Scrape
 from klipfake.worker import Worker
 from klipfake.world import World, job
 
@@ -83,6 +84,29 @@ def test_sigterm_hands_over_and_ends_with_0(pair: Callable[..., Replicas]) -> No
     assert taken - asked < GENEROUS_SECONDS
     last = max(write.received for write in group.writes() if write.sender == "first" and write.resource != "events")
     assert last <= taken, "nothing is written by the old leader after another leads"
+    ran_once(group.world)
+
+
+def lists(operator: Operator) -> int:
+    """How often a replica has listed the AnalysisJobs."""
+    shown = Scrape(operator.metrics_port)
+    return int(shown("operator_api_requests_total", verb="list", resource="analysisjobs.analysis.klipstream.io"))
+
+
+def test_who_finds_the_lease_free_reads_everything_once_and_a_standby_once_more(
+    pair: Callable[..., Replicas],
+) -> None:
+    """A standby's watches may lag behind its predecessor's last writes; what is listed under the Lease cannot."""
+    group = pair(KLIPSTREAM_SWEEP_SECONDS="600")
+    group.world.queue(maxConcurrentJobs=SLOTS)
+    group.world.job("before")
+    group.world.until_phase("before", "Succeeded")
+    assert lists(group.operators["first"]) == 1
+    group.operators["first"].kill()
+    group.leads("second")
+    group.world.job("after")
+    group.world.until_phase("after", "Succeeded")
+    assert lists(group.operators["second"]) == 2
     ran_once(group.world)
 
 

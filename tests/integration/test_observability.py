@@ -2,16 +2,15 @@
 
 import json
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from klipfake.processes import Operator, Process
+from klipfake.scrape import Scrape
 from klipfake.world import World
 
 Start = Callable[..., World]
@@ -39,24 +38,6 @@ def start(control_plane, custom_resources, kubectl, namespace: str, tmp_path: Pa
 @pytest.fixture
 def world(start: Start) -> World:
     return start()
-
-
-class Scrape:
-    """The figures of one scrape."""
-
-    def __init__(self, port: int) -> None:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-            families = list(text_string_to_metric_families(answer.read().decode()))
-        self.samples = [sample for family in families for sample in family.samples]
-
-    def __call__(self, name: str, **labels: str) -> float:
-        """The sum of the samples that have these labels among theirs."""
-        return sum(
-            sample.value
-            for sample in self.samples
-            if sample.name == f"klipstream_{name}" and labels.items() <= sample.labels.items()
-        )
 
 
 def scrape(world: World) -> Scrape:

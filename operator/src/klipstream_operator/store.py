@@ -241,8 +241,10 @@ class Store:
             return True
         self.queues[queue.key] = queue
         self._put_reservations(queue.key, old, queue, now)
-        if changed or old is None or old.status.operations != queue.status.operations:
-            self._look_at_all(queue.key, now)
+        if old is None or old.metadata.uid != queue.metadata.uid or old.status.operations != queue.status.operations:
+            self._look_again(queue.key, now, waiting=True)
+        elif changed:
+            self._look_again(queue.key, now, waiting=old.spec.aging != queue.spec.aging)
         self.on_queue(queue.key)
         return True
 
@@ -262,10 +264,14 @@ class Store:
         """The jobs that a queue accepted. O(all jobs): for what is rare."""
         return [job for job in self.jobs.values() if queue_key(job) == key]
 
-    def _look_at_all(self, key: QueueKey, now: datetime) -> None:
-        """A queue's limits, or what was asked of it, changed: each unfinished job may have something to do."""
+    def _look_again(self, key: QueueKey, now: datetime, waiting: bool) -> None:
+        """A queue's spec, or what was asked of it, changed: unfinished jobs may have something to do.
+
+        Of those that merely wait there may be 100,000; what a spec says of them but aging, only the writer minds.
+        """
         for job in self.of_queue(key):
-            if job.status.phase not in FINISHED_PHASES:
+            phase = job.status.phase
+            if phase not in FINISHED_PHASES and (waiting or phase is not Phase.QUEUED or job.uid in self.reservations):
                 self.refresh(job.uid, now)
                 self.on_job(job.uid)
 

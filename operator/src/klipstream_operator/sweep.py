@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,8 @@ from klipstream_operator.workload import JobView, PodView, view_job, view_pod
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
+GENTLY = 4
+"""How many times as long as a page took a periodic sweep waits before the next: others go on meanwhile."""
 CHILDREN = f"{names.JOB_UID_LABEL},{names.ATTEMPT_LABEL}"
 
 
@@ -78,13 +80,13 @@ class Sweep:
                     done(repaired)
                 if loop.time() >= due:
                     for namespace in self.namespaces:
-                        await self.sweep(namespace)
+                        await self.sweep(namespace, gently=True)
                     due = loop.time() + self.every_seconds
             except (ApiError, Unreachable) as error:
                 log.warning("The sweep was cut short and is done again in %s s: %s", RETRY_SECONDS, error)
                 loop.call_later(RETRY_SECONDS, self._wake.set)
 
-    async def sweep(self, namespace: str | None) -> int:
+    async def sweep(self, namespace: str | None, gently: bool = False) -> int:
         """One pass over a namespace, or over all; how many objects had been missed."""
         store, missed = self.writer.store, Counter[str]()
         items, _ = await self.client.list(ANALYSIS_QUEUES, namespace)
@@ -96,18 +98,31 @@ class Sweep:
             before = store.queue(_key(obj))
             if take_queue(obj, store, self.client) is not None:
                 missed[ANALYSIS_QUEUES.qualified_name] += before is None or version(before) < _version(obj)
-        await self._analysis_jobs(namespace, missed)
-        for view in await self._workloads(JOBS, view_job, namespace, missed):
+        await self._analysis_jobs(namespace, missed, gently)
+        for view in await self._workloads(JOBS, view_job, namespace, missed, gently):
             if isinstance(view, JobView):
                 missed[JOBS.qualified_name] += await self._stop_unreserved(view)
-        await self._workloads(PODS, view_pod, namespace, missed)
+        await self._workloads(PODS, view_pod, namespace, missed, gently)
         for key in list(store.queues):
             store.on_queue(key)
         for resource, count in missed.items():
             self.repaired(resource, count)
         return missed.total()
 
-    async def _analysis_jobs(self, namespace: str | None, missed: Counter[str]) -> None:
+    async def _pages(
+        self, resource: Resource, namespace: str | None, selector: str | None, gently: bool
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """The objects that this shard sees, live, page by page."""
+        sees = self.writer.store.shard.sees_job if resource is ANALYSIS_JOBS else self.writer.store.shard.sees_workload
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        async for page in self.client.list_pages(resource, namespace, label_selector=selector):
+            yield [obj for obj in page.get("items") or [] if sees(obj)]
+            if gently and page["metadata"].get("continue"):
+                await asyncio.sleep(GENTLY * (loop.time() - began))
+            began = loop.time()
+
+    async def _analysis_jobs(self, namespace: str | None, missed: Counter[str], gently: bool) -> None:
         """List AnalysisJobs live, and have the store hold those and no others; counts what the watch had missed.
 
         What a page tells counts at once: nobody is to decide on less while the next one, or anything else, is awaited.
@@ -115,9 +130,9 @@ class Sweep:
         store = self.writer.store
         told = _Told(self.watched(ANALYSIS_JOBS, namespace), {uid: version(job) for uid, job in store.jobs.items()})
         listed: set[str] = set()
-        async for page in self.client.list_pages(ANALYSIS_JOBS, namespace):
+        async for page in self._pages(ANALYSIS_JOBS, namespace, None, gently):
             now = self.client.now()
-            for obj in filter(store.shard.sees_job, page.get("items") or []):
+            for obj in page:
                 listed.add(obj["metadata"]["uid"])
                 missed[ANALYSIS_JOBS.qualified_name] += self._take_in(obj, told, now)
         for uid in [uid for uid in told.versions if uid not in listed]:
@@ -143,6 +158,7 @@ class Sweep:
         view_of: Callable[[dict[str, Any]], JobView | PodView | None],
         namespace: str | None,
         missed: Counter[str],
+        gently: bool,
     ) -> list[JobView | PodView]:
         """List Jobs or pods live, and have the store hold those and no others; counts what the watch had missed."""
         store = self.writer.store
@@ -155,8 +171,8 @@ class Sweep:
         told = _Told(self.watched(resource, namespace), {uid: view.resource_version for uid, view in known.items()})
         listed: set[str] = set()
         views = []
-        async for page in self.client.list_pages(resource, namespace, label_selector=CHILDREN):
-            for obj in filter(store.shard.sees_workload, page.get("items") or []):
+        async for page in self._pages(resource, namespace, CHILDREN, gently):
+            for obj in page:
                 uid = obj["metadata"]["uid"]
                 listed.add(uid)
                 held = known.get(uid)
