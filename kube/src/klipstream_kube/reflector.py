@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
+from .ahead import read_ahead
 from .backoff import Backoff
 from .client import Client, Object
 from .errors import ApiError, Forbidden, Gone, NotFound, TooManyRequests, Unreachable
@@ -110,14 +111,16 @@ class Reflector:
         self._verb = "list"
         listed: set[_Key] = set()
         version = ""
-        async for page in self._client.list_pages(self._resource, self._namespace, **self._selectors):
-            version = page["metadata"]["resourceVersion"]
-            for item in page.get("items") or []:
-                # Items of a list do not carry what the list itself says once.
-                item.setdefault("apiVersion", self._resource.api_version)
-                item.setdefault("kind", self._resource.kind)
-                listed.add(_key(item))
-                self._upsert(item)
+        pages = self._client.list_pages(self._resource, self._namespace, **self._selectors)
+        async with aclosing(read_ahead(pages)) as ahead:
+            async for page in ahead:
+                version = page["metadata"]["resourceVersion"]
+                for item in page.get("items") or []:
+                    # Items of a list do not carry what the list itself says once.
+                    item.setdefault("apiVersion", self._resource.api_version)
+                    item.setdefault("kind", self._resource.kind)
+                    listed.add(_key(item))
+                    self._upsert(item)
         for key in [key for key in self._seen if key not in listed]:
             self._forget(key)
         self._version = version
