@@ -45,6 +45,10 @@ CANDIDATE_RETRY_SECONDS = 0.5
 """How often a standby looks at the Lease: it leads that long after it was released at the latest."""
 FIRST_TRY_SECONDS = 3.0
 """For the answers to the first try to take the Lease, before the caches are filled."""
+LOOKED_AT_ONCE = 200
+"""Jobs that a new leader puts before the reconciler without a pause …"""
+LOOK_SECONDS = 0.005
+"""… of this length."""
 LAST_WRITES_SECONDS = 3.0
 """How long the writes that are on their way are waited for when a leader steps down."""
 LAST_PROGRESS_SECONDS = 3.0
@@ -328,9 +332,7 @@ class Runtime:
         self.shown.leads(True)
         log.info("Leading as %s: %d AnalysisQueues in shard %s", self.settings.identity, len(self.store.queues),
                  self.settings.shard)  # fmt: skip
-        for uid in list(self.store.reservations) + list(self.store.jobs):
-            self.reconciler.enqueue(uid)
-            self._look_at_finished(uid)
+        tasks.create_task(self._look_at_everything(), name="first look at everything")
         for key in list(self.store.queues):
             self.purger.look_at_queue(key)
         self.acceptance.wanted.set()
@@ -347,6 +349,14 @@ class Runtime:
         if self.archive is not None:
             works["log archive"] = self.archive.run()
         return [tasks.create_task(work, name=name) for name, work in works.items()]
+
+    async def _look_at_everything(self) -> None:
+        """Look at each job once, those with a slot first, and few at a time: what is reserved meanwhile goes ahead."""
+        for uid in [*self.store.reservations, *self.store.jobs]:
+            if self.reconciler.queue_length >= LOOKED_AT_ONCE:
+                await asyncio.sleep(LOOK_SECONDS)
+            self.reconciler.enqueue(uid)
+            self._look_at_finished(uid)
 
     async def _list_queues(self) -> None:
         """What a standby knows of queues when its caches are full; Kopf's own list may still be under way."""
