@@ -110,6 +110,22 @@ def test_who_finds_the_lease_free_reads_everything_once_and_a_standby_once_more(
     ran_once(group.world)
 
 
+def test_a_killed_leader_that_is_started_again_fills_its_caches_before_it_touches_the_lease(
+    pair: Callable[..., Replicas],
+) -> None:
+    """Its container has the name that it had before; a standby with full caches must not be kept out meanwhile."""
+    group = pair(KLIPSTREAM_SWEEP_SECONDS="600", KLIPSTREAM_LEASE_SECONDS="15")
+    group.world.queue(maxConcurrentJobs=SLOTS)
+    group.operators["first"].kill()
+    group.start("first")
+    group.world.job("after")
+    group.world.until_phase("after", "Succeeded")
+    leader = group.leader()
+    assert leader is not None
+    assert lists(group.operators[leader]) == 2
+    ran_once(group.world)
+
+
 def test_a_rolling_restart_of_two_processes_leaves_no_gap(pair: Callable[..., Replicas]) -> None:
     """As the Deployment does it: a new one is ready before an old one is told to end."""
     group = pair(KLIPSTREAM_LEASE_SECONDS="15")

@@ -30,7 +30,7 @@ async def reconciler() -> tuple[Any, Any]:
 
 
 async def sweep() -> tuple[Any, Any]:
-    part = Sweep(None, clock(), None, (), 60, lambda *_: 0, lambda *_: None)  # type: ignore[arg-type]
+    part = Sweep(None, clock(), (), 60, lambda *_: 0, lambda *_: None)  # type: ignore[arg-type]
     return part, part._wake.set
 
 

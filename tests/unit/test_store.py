@@ -405,6 +405,7 @@ def test_a_queue_is_told_when_a_slot_may_be_released_and_when_a_node_had_room() 
         ("its start", {}, running() | {"phase": "Starting"}, {}, False),
         ("that it runs", running() | {"phase": "Starting"}, running(), {}, False),
         ("its progress", running(), running() | {"retries": 1}, {}, False),
+        ("another attempt, of which the start was missed", running(), running() | {"attempt": 2}, {}, True),
         ("its end", running(), running() | {"phase": "Succeeded"}, {}, True),
         ("a changed spec", running(), running(), {"generation": 2}, True),
         ("that it is deleted", running(), running(), {"deletion_timestamp": NOW}, True),

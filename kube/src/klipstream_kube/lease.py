@@ -8,6 +8,7 @@ import math
 import random
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from .client import Client, Object
@@ -72,16 +73,34 @@ class LeaseElector:
     async def acquire(self) -> None:
         """Wait until we are the holder. Errors are logged once and tried again."""
         while True:
-            if await self.try_once():
-                return
+            if await self._attempted():
+                break
             await asyncio.sleep(self._until_next_try_seconds())
-
-    async def try_once(self) -> bool:
-        """Acquire it if nobody holds it; False, and a line in the log, if somebody may or an error came."""
-        if not await self._attempted():
-            return False
         self._say(logging.INFO, f"{self._identity} holds it (transition {self.transitions})")
-        return True
+
+    async def is_abandoned(self, for_seconds: float) -> bool:
+        """Whether nobody holds it, and nobody who waits for it has taken it within `for_seconds` of its release.
+
+        One that names a holder is not abandoned, be it this very name: a process of before may have had it. Waits
+        until it is so old, if it was released just now. Raises ApiError and Unreachable.
+        """
+        for last in (False, True):
+            try:
+                spec = (await self._client.get(LEASES, self._name, self._namespace)).get("spec") or {}
+            except NotFound:
+                return True
+            released = spec.get("renewTime")
+            if spec.get("holderIdentity") or not released:
+                return not spec.get("holderIdentity")
+            age_seconds = (self._client.now() - datetime.fromisoformat(released)).total_seconds()
+            if age_seconds >= for_seconds or last:
+                return True
+            await asyncio.sleep(min(for_seconds, for_seconds - age_seconds))
+        raise AssertionError("unreachable")
+
+    async def take_if_free(self) -> bool:
+        """One try to acquire it; False if somebody else was faster."""
+        return await self._attempted()
 
     async def hold(self) -> None:
         """Renew until that fails; always ends in LeaseLost (or in cancellation)."""

@@ -24,6 +24,7 @@ BATCH = 128
 PLANNED = 16 * BATCH
 """Submissions that are put in order at a time: to do it for each batch would cost the square of a long backlog."""
 RETRY_SECONDS = 1.0
+AGAIN_SECONDS = 0.1
 
 
 def decide(job: AnalysisJob, store: Store, waiting: dict[QueueKey, int], now: datetime) -> AnalysisJobStatus:
@@ -168,6 +169,10 @@ class Acceptance:
             async with limit:
                 try:
                     written = await self.writer.write(job, status, transition_of(status))
+                    if not written and version(self.store.jobs.get(job.uid, job)) == version(job):
+                        # Its request was lost, or not sent again after a 429: it is the first of the next batch.
+                        await asyncio.sleep(AGAIN_SECONDS)
+                        seen.pop(job.uid, None)
                 except (ApiError, Unreachable) as error:
                     log.warning("AnalysisJob %s/%s: acceptance is tried again: %s",
                                 job.metadata.namespace, job.metadata.name, error, extra=job_fields(job))  # fmt: skip

@@ -53,14 +53,16 @@ async def _owners(uids: set[str], namespace: str, client: Client, store: Store) 
     owners = {}
     async for page in client.list_pages(ANALYSIS_JOBS, namespace):
         for obj in page.get("items") or []:
-            uid = obj["metadata"]["uid"]
+            uid, seen = obj["metadata"]["uid"], store.shard.sees_job(obj)
+            if not seen and uid not in uids:
+                continue
             held = store.jobs.get(uid)
             if held is None or version(held) < int(obj["metadata"]["resourceVersion"]):
                 try:
                     held = AnalysisJob.from_wire(obj)
                 except ValidationError:
                     continue
-                if store.shard.sees_job(obj):
+                if seen:
                     store.put_job(held, client.now())
             if uid in uids:
                 owners[uid] = held

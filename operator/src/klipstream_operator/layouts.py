@@ -5,7 +5,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -43,18 +43,17 @@ class Layouts:
     async def acquire(self, elector: LeaseElector) -> None:
         """Wait until we hold our Lease while nobody holds one of another layout."""
         while True:
-            if await self._acquired(elector, elector.acquire):
-                return
+            if await self._others_are_gone():
+                await elector.acquire()
+                if await self._others_are_gone():
+                    return
+                await elector.release()
             # Not both at once again, if two meet.
             await asyncio.sleep(LOOK_EVERY_SECONDS * random.uniform(0.5, 2.0))  # noqa: S311
 
-    async def try_once(self, elector: LeaseElector) -> bool:
-        """Acquire our Lease if nobody holds it or one of another layout."""
-        return await self._acquired(elector, elector.try_once)
-
-    async def _acquired(self, elector: LeaseElector, acquire: Callable[[], Awaitable[bool | None]]) -> bool:
-        """Whether the Lease is ours, if there was nobody before it was taken, nor afterwards."""
-        if not await self._others_are_gone() or await acquire() is False:
+    async def take_if_free(self, elector: LeaseElector) -> bool:
+        """One try: whether we hold our Lease now, while nobody holds one of another layout."""
+        if not await self._others_are_gone() or not await elector.take_if_free():
             return False
         if await self._others_are_gone():
             return True

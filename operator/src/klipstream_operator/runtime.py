@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,8 +44,10 @@ log = logging.getLogger(__name__)
 LIST_RETRY_SECONDS = 1.0
 CANDIDATE_RETRY_SECONDS = 0.5
 """How often a standby looks at the Lease: it leads that long after it was released at the latest."""
-FIRST_TRY_SECONDS = 3.0
-"""For the answers to the first try to take the Lease, before the caches are filled."""
+FIRST_LOOK_SECONDS = 3.0
+"""For the answer to whether anybody wants the Lease, before the caches are filled."""
+FILLED_SECONDS = 60.0
+"""How long the Lease is held while they are filled: another replica may be able to."""
 LOOKED_AT_ONCE = 200
 """Jobs that a new leader puts before the reconciler without a pause …"""
 LOOK_SECONDS = 0.005
@@ -66,7 +69,7 @@ class Runtime:
         self.leading = False
         self.stopping = asyncio.Event()
         self._tried = asyncio.Event()
-        """Whether the Lease was tried to be taken, so that the caches may be filled."""
+        """Set once the Lease was tried to be taken early, or will not be: the caches may be filled."""
         shard = settings.shard
         self.store = Store(self._job_changed, self._queue_changed, self._unaccepted_changed, shard)
         traced = settings.tracing
@@ -98,7 +101,7 @@ class Runtime:
         self.reconciler = Reconciler(client, self.store, fenced, contract, self.shown.metrics.reconciling)
         self.namespaces: tuple[str | None, ...] = settings.namespaces or (None,)
         self.sweep = Sweep(
-            client, fenced, self.reconciler, self.namespaces, settings.sweep_seconds,
+            client, fenced, self.namespaces, settings.sweep_seconds,
             self._watched_version, self.shown.metrics.repaired,
         )  # fmt: skip
         self.admission = Admission(
@@ -234,6 +237,7 @@ class Runtime:
         if not self.stopping.is_set():
             log.info("Told to end: %s", "the Lease is handed over" if self.leading else "it is not the leader")
         self.stopping.set()
+        self._tried.set()
 
     async def work(self) -> None:
         """Fill the caches, write the progress that `receiver` takes, and lead when the Lease is won; no socket."""
@@ -265,19 +269,15 @@ class Runtime:
                 self.shown.tracing.close()
 
     async def _lead(self) -> None:
-        """Take the Lease, at once if it is free, or else with full caches, and write; LeaseLost ends the process."""
+        """Take the Lease, early if nobody wants it, or else with full caches, and write; LeaseLost ends the process."""
         try:
-            alone = await self._alone()
+            early = await self._took_it_early()
             self._tried.set()
             async with asyncio.TaskGroup() as tasks:
-                works = [tasks.create_task(self.elector.hold(), name="renewal of the Lease")] if alone else []
-                for reflector in self.reflectors:
-                    await reflector.synced.wait()
-                if not alone:
-                    await self._stand_by()
-                    works.append(tasks.create_task(self.elector.hold(), name="renewal of the Lease"))
-                await self._look_over(everything=not alone)
-                await none_ends([*works, *self._take_over(tasks)])
+                renewing = await self._lead_at_once(tasks) if early else None
+                if renewing is None:
+                    renewing = await self._stand_by(tasks)
+                await none_ends([renewing, *self._take_over(tasks)])
         finally:
             self._tried.set()
             self.leading = False
@@ -290,37 +290,63 @@ class Runtime:
                 async with asyncio.timeout(LAST_WRITES_SECONDS):
                     await self.elector.release()
 
-    async def _alone(self) -> bool:
-        """Whether the Lease was free and is ours now, before anything was listed: nobody has to list it again then."""
-        try:
-            async with asyncio.timeout(FIRST_TRY_SECONDS):
-                return await self.layouts.try_once(self.elector)
-        except TimeoutError:
-            return False
+    async def _took_it_early(self) -> bool:
+        """Whether the Lease is ours before anything is listed, so that nothing has to be listed twice.
 
-    async def _stand_by(self) -> None:
-        """Wait for the Lease with full caches, to go on at once."""
+        Only if no standby wants it: that one's caches are full.
+        """
+        try:
+            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                abandoned = await self.elector.is_abandoned(1.5 * CANDIDATE_RETRY_SECONDS)
+        except (ApiError, Unreachable, TimeoutError):
+            return False
+        return abandoned and await self.layouts.take_if_free(self.elector)
+
+    async def _lead_at_once(self, tasks: asyncio.TaskGroup) -> asyncio.Task[None] | None:
+        """Fill the caches with the Lease in hand; the task that renews it, or None if that takes too long.
+
+        What was listed under the Lease is all that was written before it; of AnalysisQueues, which Kopf lists, nobody
+        knows when.
+        """
+        renewing = tasks.create_task(self.elector.hold(), name="renewal of the Lease")
+        try:
+            async with asyncio.timeout(FILLED_SECONDS):
+                await self._filled()
+        except TimeoutError:
+            log.warning("The caches are not full after %g s; the Lease is given up until they are", FILLED_SECONDS)
+            renewing.cancel()
+            await asyncio.wait({renewing})
+            await self.elector.release()
+            return None
+        await self._until_listed(self._list_queues, self.sweep.stop_unreserved)
+        return renewing
+
+    async def _stand_by(self, tasks: asyncio.TaskGroup) -> asyncio.Task[None]:
+        """Wait for the Lease with full caches, then list everything live; the task that renews it.
+
+        A watch may lag: without this a new leader could take a job while it does not know yet that its predecessor
+        has accepted one that comes first.
+        """
+        await self._filled()
         with contextlib.suppress(ApiError, Unreachable):  # a leader lists them again
             await self._list_queues()
         log.info("Caches are full: %d AnalysisJobs. Waiting for the Lease %s/%s.", len(self.store.jobs),
                  self.settings.lease_namespace, self.settings.shard.lease_name(self.settings.lease_name))  # fmt: skip
         await self.layouts.acquire(self.elector)
+        renewing = tasks.create_task(self.elector.hold(), name="renewal of the Lease")
+        await self._until_listed(*(partial(self.sweep.sweep, namespace) for namespace in self.namespaces))
+        return renewing
 
-    async def _look_over(self, everything: bool) -> None:
-        """Know all that was written before the Lease was taken.
+    async def _filled(self) -> None:
+        for reflector in self.reflectors:
+            await reflector.synced.wait()
 
-        A watch may lag: without this a new leader could take a job while it does not know yet that its predecessor
-        has accepted one that comes first. What was listed after the Lease was taken is as good; of AnalysisQueues,
-        which Kopf lists, nobody knows when.
-        """
+    async def _until_listed(self, *listings: Callable[[], Awaitable[object]]) -> None:
+        """Do all of it, again from the beginning after an error."""
         while True:
             try:
-                if everything:
-                    for namespace in self.namespaces:
-                        await self.sweep.sweep(namespace)
-                else:
-                    await self._list_queues()
-                    await self.sweep.stop_unreserved()
+                for listing in listings:
+                    await listing()
                 return
             except (ApiError, Unreachable) as error:
                 log.warning("Not everything can be listed yet: %s", error)

@@ -114,16 +114,17 @@ class Store:
         self.refresh(job.uid, now)
         self.on_job(job.uid)
         key = queue_key(job)
-        if key is not None and not (old is not None and self._goes_on(old, job, key)):
+        if key is not None and not (old is not None and self._goes_on(old, job)):
             self.on_queue(key)
         return True
 
-    def _goes_on(self, old: AnalysisJob, new: AnalysisJob, key: QueueKey) -> bool:
+    def _goes_on(self, old: AnalysisJob, new: AnalysisJob) -> bool:
         """Whether a job merely got on with what it has a slot for, which changes nothing for its queue's writer."""
-        held = old.status.phase is Phase.QUEUED and key in self.reservations.get(new.uid, ())
+        begins = old.status.phase is Phase.QUEUED and self.reserved(new.uid) == {new.status.attempt}
+        goes_on = old.status.phase in ACTIVE_PHASES and old.status.attempt == new.status.attempt
         return (
             new.status.phase in ACTIVE_PHASES
-            and (old.status.phase in ACTIVE_PHASES or held)
+            and (begins or goes_on)
             and old.status.stop == new.status.stop
             and old.status.queue_name == new.status.queue_name
             and old.metadata.generation == new.metadata.generation
@@ -387,16 +388,14 @@ class Store:
 
     def _attempt_changed(self, key: AttemptKey) -> None:
         self.on_job(key[0])
-        holders, view = self.reservations.get(key[0]), self.attempts.get(key)
-        if not holders:
-            return  # whoever reserves a slot for it looks at all that is known then
+        view = self.attempts.get(key)
         if view is not None:
             # The slot and the cluster's room are all that a queue's writer wants to know; most changes are others.
             facts = (self.releasable(*key), view.on_a_node)
             if view.told == facts:
                 return
             view.told = facts
-        for holder in holders:
+        for holder in self.reservations.get(key[0], ()):  # whoever reserves later looks at all that is known then
             self.on_queue(holder)
 
     def _forget_if_idle(self, uid: str) -> None:

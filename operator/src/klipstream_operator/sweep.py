@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,6 @@ from klipstream_api import FINISHED_PHASES, AnalysisJob, AnalysisQueue, names
 from klipstream_kube import JOBS, PODS, ApiError, Client, Conflict, NotFound, Resource, Unreachable
 from klipstream_operator.kueue import NotYetTaken, stopping
 from klipstream_operator.log_fields import Fields, attempt_fields, job_fields
-from klipstream_operator.reconciler import Reconciler
 from klipstream_operator.status_writer import ANALYSIS_JOBS, ANALYSIS_QUEUES, StatusWriter
 from klipstream_operator.store import QueueKey, version
 from klipstream_operator.taking import take_queue
@@ -23,6 +22,7 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
 GENTLY = 4
 """How many times as long as a page took a periodic sweep waits before the next: others go on meanwhile."""
+PAUSE_AT_MOST_SECONDS = 1.0
 CHILDREN = f"{names.JOB_UID_LABEL},{names.ATTEMPT_LABEL}"
 
 
@@ -48,7 +48,6 @@ class Sweep:
 
     client: Client
     writer: StatusWriter
-    reconciler: Reconciler
     namespaces: tuple[str | None, ...]
     every_seconds: float
     watched: Callable[[Resource, str | None], int]
@@ -66,7 +65,7 @@ class Sweep:
     async def run(self) -> None:
         """Never returns."""
         loop = asyncio.get_running_loop()
-        due = loop.time() + self.every_seconds
+        due, gently = loop.time() + self.every_seconds, True
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
@@ -80,15 +79,31 @@ class Sweep:
                     done(repaired)
                 if loop.time() >= due:
                     for namespace in self.namespaces:
-                        await self.sweep(namespace, gently=True)
-                    due = loop.time() + self.every_seconds
+                        await self.sweep(namespace, gently)
+                    due, gently = loop.time() + self.every_seconds, True
             except (ApiError, Unreachable) as error:
+                gently = False  # pages are kept for some minutes only: if that was it, there is no time to lose
                 log.warning("The sweep was cut short and is done again in %s s: %s", RETRY_SECONDS, error)
                 loop.call_later(RETRY_SECONDS, self._wake.set)
 
     async def sweep(self, namespace: str | None, gently: bool = False) -> int:
         """One pass over a namespace, or over all; how many objects had been missed."""
-        store, missed = self.writer.store, Counter[str]()
+        missed = Counter[str]()
+        try:
+            await self._queues(namespace, missed)
+            await self._analysis_jobs(namespace, missed, gently)
+            await self._workloads(JOBS, view_job, namespace, missed, gently)
+            missed[JOBS.qualified_name] += await self.stop_unreserved()
+            await self._workloads(PODS, view_pod, namespace, missed, gently)
+        finally:  # what was mended before an error is no miss the next time
+            for resource, count in missed.items():
+                self.repaired(resource, count)
+        for key in list(self.writer.store.queues):
+            self.writer.store.on_queue(key)
+        return missed.total()
+
+    async def _queues(self, namespace: str | None, missed: Counter[str]) -> None:
+        store = self.writer.store
         items, _ = await self.client.list(ANALYSIS_QUEUES, namespace)
         queues = {obj["metadata"]["uid"]: obj for obj in items}
         for known in store.all_queues():
@@ -98,28 +113,18 @@ class Sweep:
             before = store.queue(_key(obj))
             if take_queue(obj, store, self.client) is not None:
                 missed[ANALYSIS_QUEUES.qualified_name] += before is None or version(before) < _version(obj)
-        await self._analysis_jobs(namespace, missed, gently)
-        for view in await self._workloads(JOBS, view_job, namespace, missed, gently):
-            if isinstance(view, JobView):
-                missed[JOBS.qualified_name] += await self._stop_unreserved(view)
-        await self._workloads(PODS, view_pod, namespace, missed, gently)
-        for key in list(store.queues):
-            store.on_queue(key)
-        for resource, count in missed.items():
-            self.repaired(resource, count)
-        return missed.total()
 
     async def _pages(
         self, resource: Resource, namespace: str | None, selector: str | None, gently: bool
-    ) -> AsyncIterator[list[dict[str, Any]]]:
+    ) -> AsyncGenerator[list[dict[str, Any]]]:
         """The objects that this shard sees, live, page by page."""
         sees = self.writer.store.shard.sees_job if resource is ANALYSIS_JOBS else self.writer.store.shard.sees_workload
         loop = asyncio.get_running_loop()
         began = loop.time()
         async for page in self.client.list_pages(resource, namespace, label_selector=selector):
             yield [obj for obj in page.get("items") or [] if sees(obj)]
-            if gently and page["metadata"].get("continue"):
-                await asyncio.sleep(GENTLY * (loop.time() - began))
+            if gently and not self._asked and page["metadata"].get("continue"):
+                await asyncio.sleep(min(GENTLY * (loop.time() - began), PAUSE_AT_MOST_SECONDS))
             began = loop.time()
 
     async def _analysis_jobs(self, namespace: str | None, missed: Counter[str], gently: bool) -> None:
@@ -149,7 +154,7 @@ class Sweep:
         taken = held if held is not None and version(held) >= _version(obj) else self.writer.take(obj)
         store.refresh(uid, now)
         if taken is None or not _rests(taken) or store.reserved(uid):
-            self.reconciler.enqueue(uid)
+            store.on_job(uid)
         return taken is not None and told.without(obj, job_fields(taken))
 
     async def _workloads(
@@ -159,7 +164,7 @@ class Sweep:
         namespace: str | None,
         missed: Counter[str],
         gently: bool,
-    ) -> list[JobView | PodView]:
+    ) -> None:
         """List Jobs or pods live, and have the store hold those and no others; counts what the watch had missed."""
         store = self.writer.store
         known = {
@@ -170,7 +175,6 @@ class Sweep:
         }
         told = _Told(self.watched(resource, namespace), {uid: view.resource_version for uid, view in known.items()})
         listed: set[str] = set()
-        views = []
         async for page in self._pages(resource, namespace, CHILDREN, gently):
             for obj in page:
                 uid = obj["metadata"]["uid"]
@@ -180,7 +184,6 @@ class Sweep:
                     fields = attempt_fields(view, store.jobs.get(view.job_uid))
                     missed[resource.qualified_name] += told.without(obj, fields)
                     store.put_workload(view)
-                    views.append(view)
         for uid, view in known.items():
             # The list is newer than what was known before it was asked for. The end of a pod is kept, as ever.
             if uid not in listed and store.knows(view):
@@ -188,7 +191,6 @@ class Sweep:
                             extra=attempt_fields(view, store.jobs.get(view.job_uid)))  # fmt: skip
                 store.remove_workload(uid)
                 missed[resource.qualified_name] += 1
-        return views
 
     @staticmethod
     def _covers(namespace: str | None, other: str) -> bool:
@@ -205,11 +207,13 @@ class Sweep:
         self.writer.store.remove_queue(queue.key, queue.metadata.uid, self.client.now())
         return True
 
-    async def stop_unreserved(self) -> None:
-        """See to all Jobs that are held, without listing them."""
-        for attempt in list(self.writer.store.attempts.values()):
-            if attempt.job is not None:
-                await self._stop_unreserved(attempt.job)
+    async def stop_unreserved(self) -> int:
+        """Stop every known Job that runs without a reservation; how many there were."""
+        stopped = 0
+        for key in list(self.writer.store.attempts):
+            job = self.writer.store.attempt(key).job
+            stopped += job is not None and await self._stop_unreserved(job)
+        return stopped
 
     async def _stop_unreserved(self, job: JobView) -> bool:
         """Stop a Job that nobody reserved a slot for (design rule 2): a create that came after its owner was given up.

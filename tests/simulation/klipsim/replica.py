@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 OPERATOR = "klipstream-operator"
 """What the names of all its processes begin with."""
 POST_TIMEOUT_SECONDS = 5.0
+SAME_POD = "bdfh"
+"""Replicas whose pod stays when their process ends."""
 
 
 @dataclass(slots=True)
@@ -65,7 +67,9 @@ class Replica:
     def _begin(self) -> asyncio.Task[None]:
         assert self.process is not None
         client = self.make_client(self.network, self, self.process)
-        self.runtime = Runtime(replace(self.settings, identity=f"{self.name}-{self.starts}"), client)
+        # A container that is started again in its pod has the name that it had before; a new pod has another.
+        identity = self.name if self.name in SAME_POD else f"{self.name}-{self.starts}"
+        self.runtime = Runtime(replace(self.settings, identity=identity), client)
         if self.settings.shard.of > 1:
             self.runtime.receiver.forwarder = _Forwarder(self.settings.shard, self.settings.shard_url, replica=self)
         return self.network.loop.create_task(self._main(self.runtime, self.process))

@@ -165,7 +165,7 @@ class _World:
         )
         self.users = Users(self.server, scenario.plan, self._act_later, self._may_delete)
         self.bugs: list[str] = []
-        lease = self.rng.choice(("8", "15", "15"))
+        lease = self.rng.choice(("5", "15", "15"))
         self.environment = {
             "KLIPSTREAM_NAMESPACES": NAMESPACE, "KLIPSTREAM_LEASE_SECONDS": lease, "KLIPSTREAM_SWEEP_SECONDS": "30",
             "KLIPSTREAM_ARCHIVE_LOGS": "false",

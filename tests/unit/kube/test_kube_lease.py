@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -276,3 +277,55 @@ async def test_a_candidate_looks_again_when_the_lease_runs_out_and_not_later(ser
 async def test_times_that_leave_no_room_for_a_retry_are_refused(client) -> None:
     with pytest.raises(ValueError, match="lease_seconds"):
         LeaseElector(client, name="n", namespace="ns", identity="us", lease_seconds=6, log=logging.getLogger("lease"))
+
+
+# --- taking it early ---------------------------------------------------------------------------------------------
+
+
+def released(client: Any, seconds_ago: float, holder: str | None = None) -> dict[str, Any]:
+    found = lease(holder, 5)
+    moment = client.now() - timedelta(seconds=seconds_ago)
+    found["spec"]["renewTime"] = moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("rule", "seconds_ago", "holder", "expected"),
+    [
+        ("released long ago: nobody wants it", 60.0, None, True),
+        ("held by another", 60.0, "them", False),
+        ("held under this very name, by a process of before: its standby is to have it", 60.0, "us", False),
+    ],
+)
+async def test_a_lease_is_abandoned_that_nobody_holds_and_nobody_waits_for(
+    server, client, elector, rule: str, seconds_ago: float, holder: str | None, expected: bool
+) -> None:
+    server.on("GET", ITEM, server.answer(released(client, seconds_ago, holder)))
+    assert await elector.is_abandoned(0.5) == expected, rule
+    assert len(server.sent("GET")) == 1
+    assert not server.sent("PATCH")
+
+
+async def test_a_lease_that_was_never_taken_is_abandoned(server, elector) -> None:
+    server.on("GET", ITEM, server.refuse(404, "NotFound"))
+    assert await elector.is_abandoned(0.5)
+    server.on("GET", ITEM, server.answer(lease(None, 5)))
+    assert await elector.is_abandoned(0.5)
+
+
+@pytest.mark.parametrize(("then", "expected"), [(None, True), ("them", False)])
+async def test_a_lease_that_was_released_just_now_is_left_to_those_who_wait_for_it(
+    server, client, elector, then: str | None, expected: bool
+) -> None:
+    server.on("GET", ITEM, server.answer(released(client, -0.1)), server.answer(released(client, 0.1, then)))
+    assert await elector.is_abandoned(0.2) == expected
+    assert len(server.sent("GET")) == 2
+
+
+async def test_one_try_takes_a_free_lease_and_leaves_another(server, elector) -> None:
+    server.on("GET", ITEM, server.answer(lease("them", 5)), server.answer(lease(None, 6)))
+    server.on("PATCH", ITEM, server.answer(lease("us", 7, transitions=1)))
+    assert not await elector.take_if_free()
+    assert not server.sent("PATCH")
+    assert await elector.take_if_free()
+    elector.check()
