@@ -132,15 +132,15 @@ class LeaseElector:
         self._deadline = float("-inf")
         if not self._holding:
             return
-        self._holding = False
         try:
             version = self._held_version or await self._version_if_ours()
             spec = {"holderIdentity": None, "renewTime": self._timestamp()}
             body = {"metadata": {"resourceVersion": version}, "spec": spec}
             await self._client.patch(LEASES, self._name, self._namespace, body)
+            self._holding = False
         except (LeaseLost, Conflict, NotFound):
-            return  # another holds it, or nobody can
-        except (ApiError, Unreachable) as error:
+            self._holding = False  # another holds it, or nobody can
+        except (ApiError, Unreachable) as error:  # it is asked for again at the end of the process
             self._say(logging.WARNING, f"could not be released, a successor has to wait: {error}")
 
     async def _attempted(self) -> bool:

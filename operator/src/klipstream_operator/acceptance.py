@@ -129,12 +129,13 @@ class Acceptance:
             await self.wanted.wait()
             self.wanted.clear()
             seen: dict[str, int] = {}
+            again: set[str] = set()
             while planned := self._planned(seen):
                 for begin in range(0, len(planned), BATCH):
                     # Writes of earlier batches took time: some may be gone, or on their way to it, by now.
                     # Queues may have come as well, and be another shard's.
                     still = (self.store.jobs[u] for u in planned[begin : begin + BATCH] if u in self.store.unaccepted)
-                    await self._accept([job for job in still if self._is_to_be_decided(job)], seen)
+                    await self._accept([job for job in still if self._is_to_be_decided(job)], seen, again)
 
     def _planned(self, seen: dict[str, int]) -> list[str]:
         """The next submissions in order of creation, without those that were decided at this very version."""
@@ -160,7 +161,7 @@ class Acceptance:
             self._ours[job.uid] = (version(job), ours)
         return ours
 
-    async def _accept(self, batch: list[AnalysisJob], seen: dict[str, int]) -> None:
+    async def _accept(self, batch: list[AnalysisJob], seen: dict[str, int], again: set[str]) -> None:
         waiting: dict[QueueKey, int] = {}
         limit = asyncio.Semaphore(WRITES_AT_ONCE)
         now = self.writer.now()
@@ -169,8 +170,9 @@ class Acceptance:
             async with limit:
                 try:
                     written = await self.writer.write(job, status, transition_of(status))
-                    if not written and version(self.store.jobs.get(job.uid, job)) == version(job):
-                        # Its request was lost, or not sent again after a 429: it is the first of the next batch.
+                    if not written and job.uid in self.store.unaccepted and job.uid not in again:
+                        # Its request was lost, or not sent again after a 429: once, it is the first of the next batch.
+                        again.add(job.uid)
                         await asyncio.sleep(AGAIN_SECONDS)
                         seen.pop(job.uid, None)
                 except (ApiError, Unreachable) as error:

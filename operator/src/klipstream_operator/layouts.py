@@ -1,6 +1,7 @@
 """Leading only while nobody leads a shard of another layout: a change of their number gives no queue two leaders."""
 
 import asyncio
+import contextlib
 import logging
 import random
 import re
@@ -15,6 +16,8 @@ from klipstream_operator.sharding import Shard
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_SECONDS = 0.5
+LOOK_ANEW_SECONDS = 1.0
+"""For the second look of one try: nobody renews the Lease meanwhile."""
 SAY_EVERY_SECONDS = 30.0
 LONG_DEAD = 10
 """A Lease that was not renewed for so many times its duration is nobody's, also to who sees it for the first time."""
@@ -53,11 +56,16 @@ class Layouts:
 
     async def take_if_free(self, elector: LeaseElector) -> bool:
         """One try: whether we hold our Lease now, while nobody holds one of another layout."""
-        if not await self._others_are_gone() or not await elector.take_if_free():
+        if not await self._others_are_gone():
             return False
-        if await self._others_are_gone():
-            return True
-        await elector.release()
+        taken = await elector.take_if_free()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_ANEW_SECONDS):
+                if taken and await self._others_are_gone():
+                    return True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_ANEW_SECONDS):
+                await elector.release()  # also if the answer to the try was lost
         return False
 
     async def _others_are_gone(self) -> bool:

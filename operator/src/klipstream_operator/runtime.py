@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from klipstream_kube import JOBS, PODS, ApiError, Client, LeaseElector, Reflector, Resource, Unreachable
+from klipstream_kube import JOBS, PODS, ApiError, Client, LeaseElector, LeaseLost, Reflector, Resource, Unreachable
 from klipstream_operator.acceptance import Acceptance
 from klipstream_operator.admission import Admission
 from klipstream_operator.certificate import Authority, Certificate
@@ -173,10 +173,14 @@ class Runtime:
             return watch
 
         return [
-            reflector(ANALYSIS_JOBS, None, self.unfenced.take, self.store.remove_job),
+            reflector(ANALYSIS_JOBS, None, partial(self._take_analysis_job, namespace), self.store.remove_job),
             reflector(JOBS, CHILDREN, self._take_job, self.store.remove_workload),
             reflector(PODS, CHILDREN, self._take_pod, self.store.remove_workload),
         ]
+
+    def _take_analysis_job(self, namespace: str | None, obj: dict[str, Any]) -> None:
+        if not self.sweep.is_past(obj, namespace):
+            self.unfenced.take(obj)
 
     def _take_job(self, obj: dict[str, Any]) -> None:
         if self.store.shard.sees_workload(obj) and (view := view_job(obj)) is not None:
@@ -316,7 +320,12 @@ class Runtime:
             log.warning("The caches are not full after %g s; the Lease is given up until they are", FILLED_SECONDS)
             renewing.cancel()
             await asyncio.wait({renewing})
-            await self.elector.release()
+            # A renewal on its way must not come in after the release, or after another acquisition.
+            if not await self.client.writes_are_answered(LAST_WRITES_SECONDS):
+                raise LeaseLost("a renewal is still unanswered while the Lease is given up") from None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WRITES_SECONDS):
+                    await self.elector.release()
             return None
         await self._until_listed(self._list_queues, self.sweep.stop_unreserved)
         return renewing

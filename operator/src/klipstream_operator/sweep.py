@@ -56,6 +56,8 @@ class Sweep:
     """Told, by resource, how many objects a watch had missed."""
     _asked: list[tuple[QueueKey, Callable[[int], None]]] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _listed_upto: dict[str | None, int] = field(default_factory=dict)
+    """The version of the last complete list of the AnalysisJobs of a namespace, or of all."""
 
     def reconcile(self, key: QueueKey, done: Callable[[int], None]) -> None:
         """Sweep the queue's namespace soon, then say how many objects had been missed."""
@@ -82,6 +84,7 @@ class Sweep:
                         await self.sweep(namespace, gently)
                     due, gently = loop.time() + self.every_seconds, True
             except (ApiError, Unreachable) as error:
+                due = max(due, loop.time() + RETRY_SECONDS)
                 gently = False  # pages are kept for some minutes only: if that was it, there is no time to lose
                 log.warning("The sweep was cut short and is done again in %s s: %s", RETRY_SECONDS, error)
                 loop.call_later(RETRY_SECONDS, self._wake.set)
@@ -93,7 +96,7 @@ class Sweep:
             await self._queues(namespace, missed)
             await self._analysis_jobs(namespace, missed, gently)
             await self._workloads(JOBS, view_job, namespace, missed, gently)
-            missed[JOBS.qualified_name] += await self.stop_unreserved()
+            missed[JOBS.qualified_name] += await self.stop_unreserved(namespace)
             await self._workloads(PODS, view_pod, namespace, missed, gently)
         finally:  # what was mended before an error is no miss the next time
             for resource, count in missed.items():
@@ -116,13 +119,13 @@ class Sweep:
 
     async def _pages(
         self, resource: Resource, namespace: str | None, selector: str | None, gently: bool
-    ) -> AsyncGenerator[list[dict[str, Any]]]:
-        """The objects that this shard sees, live, page by page."""
+    ) -> AsyncGenerator[tuple[int, list[dict[str, Any]]]]:
+        """The list's version and the objects that this shard sees, live, page by page."""
         sees = self.writer.store.shard.sees_job if resource is ANALYSIS_JOBS else self.writer.store.shard.sees_workload
         loop = asyncio.get_running_loop()
         began = loop.time()
         async for page in self.client.list_pages(resource, namespace, label_selector=selector):
-            yield [obj for obj in page.get("items") or [] if sees(obj)]
+            yield _version(page), [obj for obj in page.get("items") or [] if sees(obj)]
             if gently and not self._asked and page["metadata"].get("continue"):
                 await asyncio.sleep(min(GENTLY * (loop.time() - began), PAUSE_AT_MOST_SECONDS))
             began = loop.time()
@@ -135,8 +138,9 @@ class Sweep:
         store = self.writer.store
         told = _Told(self.watched(ANALYSIS_JOBS, namespace), {uid: version(job) for uid, job in store.jobs.items()})
         listed: set[str] = set()
-        async for page in self._pages(ANALYSIS_JOBS, namespace, None, gently):
-            now = self.client.now()
+        upto = 0
+        async for list_version, page in self._pages(ANALYSIS_JOBS, namespace, None, gently):
+            upto, now = list_version, self.client.now()
             for obj in page:
                 listed.add(obj["metadata"]["uid"])
                 missed[ANALYSIS_JOBS.qualified_name] += self._take_in(obj, told, now)
@@ -145,6 +149,12 @@ class Sweep:
             if job is not None and self._covers(namespace, job.metadata.namespace):
                 await self.writer.read(job)
                 missed[ANALYSIS_JOBS.qualified_name] += uid not in store.jobs
+        self._listed_upto[namespace] = upto
+
+    def is_past(self, obj: dict[str, Any], namespace: str | None) -> bool:
+        """Whether a late watch brings an AnalysisJob that was gone already when all were listed last."""
+        unknown = obj["metadata"]["uid"] not in self.writer.store.jobs
+        return unknown and _version(obj) <= self._listed_upto.get(namespace, 0)
 
     def _take_in(self, obj: dict[str, Any], told: _Told, now: datetime) -> bool:
         """Whether the watch had missed a listed AnalysisJob, which is held now."""
@@ -175,7 +185,7 @@ class Sweep:
         }
         told = _Told(self.watched(resource, namespace), {uid: view.resource_version for uid, view in known.items()})
         listed: set[str] = set()
-        async for page in self._pages(resource, namespace, CHILDREN, gently):
+        async for _, page in self._pages(resource, namespace, CHILDREN, gently):
             for obj in page:
                 uid = obj["metadata"]["uid"]
                 listed.add(uid)
@@ -207,12 +217,21 @@ class Sweep:
         self.writer.store.remove_queue(queue.key, queue.metadata.uid, self.client.now())
         return True
 
-    async def stop_unreserved(self) -> int:
-        """Stop every known Job that runs without a reservation; how many there were."""
+    async def stop_unreserved(self, namespace: str | None = None) -> int:
+        """Stop every known Job that runs without a reservation, in a namespace or in all; how many there were.
+
+        The reservations of there must have been read live before.
+        """
         stopped = 0
         for key in list(self.writer.store.attempts):
             job = self.writer.store.attempt(key).job
-            stopped += job is not None and await self._stop_unreserved(job)
+            if job is None or not self._covers(namespace, job.namespace):
+                continue
+            try:
+                stopped += await self._stop_unreserved(job)
+            except (ApiError, Unreachable) as error:  # nobody else is to wait for that; the next sweep tries again
+                log.error("Job %s/%s could not be stopped: %s", job.namespace, job.name, error,
+                          extra=attempt_fields(job, self.writer.store.jobs.get(job.job_uid)))  # fmt: skip
         return stopped
 
     async def _stop_unreserved(self, job: JobView) -> bool:

@@ -167,7 +167,7 @@ class _World:
         self.bugs: list[str] = []
         lease = self.rng.choice(("5", "15", "15"))
         self.environment = {
-            "KLIPSTREAM_NAMESPACES": NAMESPACE, "KLIPSTREAM_LEASE_SECONDS": lease, "KLIPSTREAM_SWEEP_SECONDS": "30",
+            "KLIPSTREAM_NAMESPACES": NAMESPACE, "KLIPSTREAM_LEASE_SECONDS": lease, "KLIPSTREAM_SWEEP_SECONDS": "20",
             "KLIPSTREAM_ARCHIVE_LOGS": "false",
             "KLIPSTREAM_EVENTS": "on" if self.rng.random() < 0.1 else "off",
         }  # fmt: skip

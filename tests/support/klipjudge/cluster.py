@@ -53,6 +53,8 @@ class Job:
     not_before: Patched[float | None]
     max_retries: Patched[int | None]
     lane: str = DEFAULT_LANE
+    lane_revision: int = 0
+    """The write that changed it last."""
     """Jobs that ask for the same resources share it; where the cluster has no room, others may pass them."""
     queue: str | None = None
     cancelled_at: float | None = None
@@ -208,7 +210,9 @@ class Cluster:
             job.not_before.put(not_before, request)
             job.max_retries.put(spec.get("maxRetries"), request)
         resources = spec.get("resources")
-        job.lane = DEFAULT_LANE if resources is None else json.dumps(resources, sort_keys=True)
+        lane = DEFAULT_LANE if resources is None else json.dumps(resources, sort_keys=True)
+        if lane != job.lane:
+            job.lane, job.lane_revision = lane, request.revision
         queue = version.status.get("queueName")
         job.queue = f"{request.namespace}/{queue}" if queue else None
         if version.cancel and job.cancelled_at is None:

@@ -59,6 +59,8 @@ class Order:
         for due in job.not_before.possible(job.uid, request, terms):
             if due is not None and due + terms.clock_seconds > request.decided:
                 return False
+        if not request.told_of(job.uid, job.lane_revision):
+            return False  # somebody has just changed its size
         if job.lane != taken.lane and (
             DEFAULT_LANE in queue.short if job.lane == DEFAULT_LANE else queue.short - {DEFAULT_LANE}
         ):
@@ -122,7 +124,7 @@ class Order:
         assert job.accepted is not None
         for other in earlier:
             seen = other.created_completed + self.terms.seen_seconds <= job.accepted.received
-            before = other.created_at <= job.created_at and not _changed_unseen(other)
+            before = other.created_at <= job.created_at and not _changed_unseen(other, self.terms)
             if other.first_sequence > job.first_sequence and before and seen:
                 message = (
                     f"{other.name} was created before {job.name} (revisions {other.created_revision} and"
@@ -133,9 +135,9 @@ class Order:
                 return
 
 
-def _changed_unseen(job: Job) -> bool:
+def _changed_unseen(job: Job, terms: Terms) -> bool:
     """Whether a job was changed before its place was known, and before whoever accepted it had heard of it."""
-    if job.changed_unseen:
+    if job.changed_unseen or (terms.watches_lag and job.changed_revision > 0):
         return True
     accepted, revision = job.accepted, job.changed_revision
     return accepted is not None and revision > 0 and accepted.came_to_know(job.uid, revision)

@@ -54,6 +54,9 @@ class Terms:
 
     Where `Request.seen` tells what its sender had been told of, that long after it was told.
     """
+    watches_lag: bool = False
+    """Watches are made to lag or to swallow, and nobody knows what was told: what users change before the acceptance
+    may have been all that was seen."""
     clock_seconds: float = 1.5
     """The operator knows the API server's clock from Date headers of whole seconds."""
     quiet_from: float | None = None

@@ -346,6 +346,18 @@ def test_a_place_is_lost_only_by_a_change_that_came_before_its_operator_had_hear
     assert judged_with(log, -1, first_seen={"earlier": known}) == found
 
 
+@pytest.mark.parametrize(("told", "found"), [(True, ["inversion"]), (False, [])])
+def test_a_size_that_the_sender_was_not_told_of_decides_nothing(log: Log, told: bool, found: list[str]) -> None:
+    log.queue()
+    waiting(log, "a", "b")
+    accepted = log.revision
+    log.change("a", resources={"requests": {"cpu": "1"}})
+    seen = {"a": log.revision if told else accepted, "b": accepted}
+    log.clock += 60
+    log.take(("b", 1))
+    assert judged_with(log, -1, seen=seen) == found
+
+
 @pytest.mark.parametrize(("on_its_way_seconds", "found"), [(30, []), (1, ["cancel"])])
 def test_what_happened_while_a_request_was_on_its_way_decides_nothing(
     log: Log, on_its_way_seconds: int, found: list[str]
