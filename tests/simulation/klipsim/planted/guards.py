@@ -124,8 +124,9 @@ def _lost_pod_believed_ended() -> Swaps:
 def _sweep_without_pods() -> Swaps:
     workloads = Sweep._workloads
 
-    async def only_jobs(self: Sweep, resource: Any, *args: Any) -> list[Any]:
-        return [] if resource is PODS else await workloads(self, resource, *args)
+    async def only_jobs(self: Sweep, resource: Any, *args: Any) -> None:
+        if resource is not PODS:
+            await workloads(self, resource, *args)
 
     return [swap(Sweep, "_workloads", only_jobs)]
 
@@ -143,7 +144,7 @@ BUGS = (
         _job_changes_unguarded),
     Bug("a suspended Job is not fenced off", ("reserved-first", "cancel", "limit", "one-pod"), None, _no_fencing_off),
     Bug("older versions of jobs are taken in",
-        ("waiting-only", "attempt-once", "retry-early", "inversion", "cancel", "fifo"), 2, _older_jobs_taken),
+        ("waiting-only", "attempt-once", "retry-early", "inversion", "cancel", "fifo"), 82, _older_jobs_taken),
     Bug("older versions of queues are taken in", ("reserved-first", "cancel", "draining", "full"), None,
         _older_queues_taken),
     Bug("older versions of Jobs and pods are taken in", ("settled", "released-early", "reserved-first"), None,
