@@ -53,9 +53,9 @@ class Job:
     not_before: Patched[float | None]
     max_retries: Patched[int | None]
     lane: str = DEFAULT_LANE
+    """Jobs that ask for the same resources share it; where the cluster has no room, others may pass them."""
     lane_revision: int = 0
     """The write that changed it last."""
-    """Jobs that ask for the same resources share it; where the cluster has no room, others may pass them."""
     queue: str | None = None
     cancelled_at: float | None = None
     """When the answer to the write that cancelled it was complete."""
