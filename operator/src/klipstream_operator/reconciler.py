@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from klipstream_api import AnalysisJob, attempt_job_name, names
@@ -33,7 +33,7 @@ from klipstream_operator.store import Store, queue_key
 from klipstream_operator.template_check import NOT_A_JOB
 from klipstream_operator.transitions import Transition
 from klipstream_operator.work_queue import WorkQueue
-from klipstream_operator.workload import AttemptView, view_job, view_pod
+from klipstream_operator.workload import AttemptView, PodView, view_job, view_pod
 
 log = logging.getLogger(__name__)
 WORKERS = 32
@@ -137,20 +137,24 @@ class Reconciler:
             key = queue_key(job)
             if self.store.refresh(uid, now) and key is not None:
                 self.store.on_queue(key)
-            step = lifecycle.next_step(
-                job,
-                self.store.queues.get(key) if key is not None else None,
-                self.store.reserved(uid),
-                lambda attempt: self.store.attempt((uid, attempt)),
-                self.store.progress.get(uid),
-                now,
-            )
+            step = self._next_step(job, now)
             if isinstance(step, lifecycle.Wait):
                 if step.until is not None:
                     self.enqueue_after(uid, (step.until - now).total_seconds() + 0.001)
                 return
             await self._take(job, step)
         self.enqueue_after(uid, 1.0)
+
+    def _next_step(self, job: AnalysisJob, now: datetime) -> lifecycle.Step:
+        key = queue_key(job)
+        return lifecycle.next_step(
+            job,
+            self.store.queues.get(key) if key is not None else None,
+            self.store.reserved(job.uid),
+            lambda attempt: self.store.attempt((job.uid, attempt)),
+            self.store.progress.get(job.uid),
+            now,
+        )
 
     async def _take(self, job: AnalysisJob, step: lifecycle.Step) -> None:
         match step:
@@ -167,7 +171,7 @@ class Reconciler:
             case lifecycle.ReadLive(attempt):
                 await self._read_live(job.uid, job.metadata.namespace, attempt)
             case lifecycle.FailLostPod(pod):
-                await self._fail_lost_pod(pod.name, pod.namespace, pod.uid)
+                await self._fail_lost_pod(job.uid, pod)
 
     async def _launch(self, job: AnalysisJob, attempt: int, suspended: bool) -> None:
         """Create the attempt's Job; a lost answer is not repeated blindly but looked up by the next step."""
@@ -293,10 +297,11 @@ class Reconciler:
                 self.store.deleted.add(uid)
                 self.store.on_queue(key)
 
-    async def _fail_lost_pod(self, name: str, namespace: str, uid: str) -> None:
+    async def _fail_lost_pod(self, uid: str, pod: PodView) -> None:
         """Its node does not answer: end it through its status, as Kubernetes' own pod garbage collection does.
 
-        Deleting it by force would leave the Job's tracking finalizer, and the Job would wait for ever.
+        Deleting it by force would leave the Job's tracking finalizer, and the Job would wait for ever. The queue's
+        patience decides it, which may have been changed while the pod was read.
         """
         now = self.writer.now()
         condition = {
@@ -307,8 +312,8 @@ class Reconciler:
             "lastTransitionTime": (now - timedelta(microseconds=now.microsecond)).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         try:
-            live = await self.client.get(PODS, name, namespace)
-            if live["metadata"]["uid"] != uid:
+            live = await self.client.get(PODS, pod.name, pod.namespace)
+            if not self._is_still_lost(uid, live):
                 return
             kept = [c for c in live["status"].get("conditions", ()) if c["type"] != "DisruptionTarget"]
             body = {
@@ -316,10 +321,19 @@ class Reconciler:
                 "status": {"phase": "Failed", "reason": "NodeLost", "conditions": [*kept, condition]},
             }
             answer = await self.client.patch(
-                PODS, name, namespace, body, subresource="status", before_send=self.writer.fence
+                PODS, pod.name, pod.namespace, body, subresource="status", before_send=self._once()
             )
-            await self.client.delete(PODS, name, namespace, uid=uid)
+            await self.client.delete(PODS, pod.name, pod.namespace, uid=pod.uid)
         except (NotFound, Conflict):
             return
-        if (pod := view_pod(answer)) is not None:
-            self.store.put_workload(pod)
+        if (ended := view_pod(answer)) is not None:
+            self.store.put_workload(ended)
+
+    def _is_still_lost(self, uid: str, live: dict[str, Any]) -> bool:
+        """Whether the step that is next, now that the pod was read live, is still to give it up."""
+        job, pod = self.store.jobs.get(uid), view_pod(live)
+        if job is None or pod is None:
+            return False
+        self.store.put_workload(pod)
+        step = self._next_step(job, self.writer.now())
+        return isinstance(step, lifecycle.FailLostPod) and step.pod.uid == pod.uid

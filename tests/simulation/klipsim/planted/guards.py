@@ -113,10 +113,9 @@ def _deletion_unconfirmed() -> Swaps:
 
 
 def _lost_pod_believed_ended() -> Swaps:
-    async def believed(self: Reconciler, name: str, namespace: str, uid: str) -> None:
-        if (pod := self.store.pod(uid)) is not None:
-            later = pod.resource_version + 1
-            self.store.put_workload(replace(pod, phase="Failed", reason="NodeLost", resource_version=later))
+    async def believed(self: Reconciler, uid: str, pod: PodView) -> None:
+        later = pod.resource_version + 1
+        self.store.put_workload(replace(pod, phase="Failed", reason="NodeLost", resource_version=later))
 
     return [swap(Reconciler, "_fail_lost_pod", believed)]
 
