@@ -284,9 +284,12 @@ class Client(Transport):
         ) as response:
             if on_open is not None:
                 on_open()
-            async with aclosing(events(response.content.iter_any())) as stream:
+            async with aclosing(self._events(response)) as stream:
                 async for event in stream:
                     yield event
+
+    def _events(self, response: aiohttp.ClientResponse) -> AsyncGenerator[tuple[str, Object]]:
+        return events(response.content.iter_any())
 
 
 def _selectors(label_selector: str | None, field_selector: str | None) -> dict[str, str]:

@@ -197,10 +197,13 @@ class Transport:
             method, path, params=params, data=data, headers=headers, verb=verb, resource=resource,
             before_send=before_send,
         ) as response:  # fmt: skip
-            answer = orjson.loads(await response.read())
+            answer = await self._decoded(response)
         if not isinstance(answer, dict):
             raise Unreachable(f"{method} {path}: the answer is no JSON object")
         return answer
+
+    async def _decoded(self, response: aiohttp.ClientResponse) -> Any:
+        return orjson.loads(await response.read())
 
     @asynccontextmanager
     async def exchange(

@@ -99,8 +99,6 @@ class ApiServer:
         """Of the request that is being carried out: when it was sent, what its sender had been told, and told first."""
         self._listeners: dict[Kind, list[Listener]] = {kind: [] for kind in KINDS.values()}
         self._collections = {kind: _Collection() for kind in KINDS.values()}
-        self.lines: dict[tuple[str, str, str], bytes] = {}
-        """Events as watches have told them last."""
         self._snapshots: dict[str, tuple[list[Object], int]] = {}
         self._as_sent: set[str] = set()
         """Uids of custom resources that are stored without their status' defaults, which reading adds. The first

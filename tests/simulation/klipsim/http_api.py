@@ -1,4 +1,4 @@
-"""The simulated API server as HTTP: paths, parameters, Status objects, and watches as streams of lines."""
+"""The simulated API server as HTTP: paths, parameters, Status objects, and watches as streams of events."""
 
 from __future__ import annotations
 
@@ -31,13 +31,20 @@ class Call(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What comes back."""
+    """What comes back: an object as it is stored, or the bytes of something else."""
 
     status: int
-    body: bytes
+    body: Object | bytes
     headers: Mapping[str, str]
     told: tuple[tuple[str, int], ...] = ()
     """Uid and resourceVersion of the AnalysisJobs and AnalysisQueues in it."""
+
+
+class Event(NamedTuple):
+    """One line of a watch."""
+
+    type: str
+    obj: Object
 
 
 class Target(NamedTuple):
@@ -83,14 +90,14 @@ def refusal(
 
 @dataclass(slots=True)
 class Watch:
-    """An open watch; `tell` is called with each line, in order, and with None when the server ends it."""
+    """An open watch; `tell` is called with each event, in order, and with None when the server ends it."""
 
     server: ApiServer
     kind: Kind
     namespace: str | None
     labels: str | None
     fields: str | None
-    tell: Callable[[bytes | None, tuple[str, int] | None], None]
+    tell: Callable[[Event | None, tuple[str, int] | None], None]
     """… and with the uid and resourceVersion of the AnalysisJob or AnalysisQueue that it is about."""
 
     def begin(self, version: int) -> None:
@@ -99,7 +106,7 @@ class Watch:
             missed = self.server.since(self.kind, version)
         except Refused as refused:
             status = status_object(refused.code, refused.reason, refused.message)
-            self.tell(orjson.dumps({"type": "ERROR", "object": status}) + b"\n", None)
+            self.tell(Event("ERROR", status), None)
             self.tell(None, None)
             return
         for change in missed:
@@ -116,7 +123,7 @@ class Watch:
             "apiVersion": self.kind.api_version, "kind": self.kind.kind,
             "metadata": {"resourceVersion": str(self.server.version)},
         }  # fmt: skip
-        self.tell(orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n", None)
+        self.tell(Event("BOOKMARK", obj), None)
 
     def changed(self, kind: Kind, change: Change) -> None:
         """One more change of the log."""
@@ -135,25 +142,13 @@ class Watch:
                 if not now:
                     assert change.before is not None
                     obj = at_version(change.before, change.version)
-        self.tell(_line(self.server.lines, what, obj), version_of(obj) if is_ours(obj) else None)
-
-
-def _line(lines: dict[tuple[str, str, str], bytes], what: str, obj: Object) -> bytes:
-    """An event as a line; several watches tell the same one, one after the other."""
-    metadata = obj["metadata"]
-    key = (what, metadata["uid"], metadata["resourceVersion"])
-    line = lines.get(key)
-    if line is None:
-        if len(lines) > 64:
-            lines.clear()
-        line = lines[key] = orjson.dumps({"type": what, "object": obj}) + b"\n"
-    return line
+        self.tell(Event(what, obj), version_of(obj) if is_ours(obj) else None)
 
 
 def answer(server: ApiServer, call: Call) -> Answer:
     """Carry out a request that is no watch."""
     if call.path == "/version":
-        return Answer(200, b'{"gitVersion":"v1.34.4"}', {})
+        return Answer(200, {"gitVersion": "v1.34.4"}, {})
     try:
         if call.path.endswith("/tokenreviews"):
             return _json(201, _token_review(server, orjson.loads(call.body or b"{}")))
@@ -212,7 +207,7 @@ def _token_review(server: ApiServer, body: Object) -> Object:
 
 
 def _json(status: int, obj: Object) -> Answer:
-    return Answer(status, orjson.dumps(obj), {}, tuple(map(version_of, filter(is_ours, obj.get("items", (obj,))))))
+    return Answer(status, obj, {}, tuple(map(version_of, filter(is_ours, obj.get("items", (obj,))))))
 
 
 def is_ours(obj: Object) -> bool:

@@ -1,6 +1,8 @@
 """The way between a replica and the API server: latency, faults, and what stands for an aiohttp session on it.
 
-The client's own code runs above it unchanged, down to the fence that is asked just before the first byte is sent.
+The client's own code runs above it unchanged, down to the fence that is asked just before the first byte is sent. What
+comes back is not put into bytes and out of them again: all are handed the objects that the server holds, which nobody
+changes.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
@@ -19,10 +21,12 @@ import aiohttp
 from klipsim.apiserver import ApiServer
 from klipsim.clocks import EPOCH
 from klipsim.faults import REFUSALS, Fault, Injector
-from klipsim.http_api import Answer, Call, Watch, answer, refusal, target_of
+from klipsim.http_api import Answer, Call, Event, Watch, answer, refusal, target_of
 from klipsim.loop import NOBODY, Handle, Process, SimulatedLoop
+from klipsim.objects import Object
 from klipsim.rows import row_of
 from klipstream_kube import Client, Connection
+from klipstream_kube.errors import from_status
 from klipstream_kube.transport import current_fence
 
 if TYPE_CHECKING:
@@ -77,6 +81,12 @@ class SimulatedClient(Client):
 
     def _opened(self) -> Session:  # type: ignore[override]
         return self._simulated
+
+    async def _decoded(self, response: Response) -> Any:  # type: ignore[override]
+        return response.told()
+
+    def _events(self, response: Response) -> AsyncGenerator[tuple[str, Object]]:  # type: ignore[override]
+        return response.content.events()
 
 
 @dataclass(slots=True)
@@ -236,6 +246,13 @@ class Response:
             self._stream.close()
 
     async def read(self) -> bytes:
+        """The body of an error."""
+        assert isinstance(self._found.body, bytes)
+        return self._found.body
+
+    def told(self) -> Object:
+        """The object that a successful answer holds; its reader knows it from now on."""
+        assert isinstance(self._found.body, dict)
         _note(self._process, self._found.told)
         return self._found.body
 
@@ -246,7 +263,7 @@ class Response:
 
 
 class WatchStream:
-    """The lines of one watch on their way to a replica, in order."""
+    """The events of one watch on their way to a replica, in order."""
 
     def __init__(self, network: Network, replica: Replica, process: Process, idle_seconds: float) -> None:
         self.network = network
@@ -259,7 +276,7 @@ class WatchStream:
         self.muted = False
         self._idle_seconds = idle_seconds
         self._last_due = 0.0
-        self._arrived: deque[tuple[bytes | Exception | None, tuple[str, int] | None]] = deque()
+        self._arrived: deque[tuple[Event | Exception | None, tuple[str, int] | None]] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._timers: list[Handle] = []
 
@@ -279,24 +296,24 @@ class WatchStream:
         self.watch.bookmark()
         self._bookmarks()
 
-    def tell(self, line: bytes | None, about: tuple[str, int] | None) -> None:
-        """A line leaves the server."""
+    def tell(self, event: Event | None, about: tuple[str, int] | None) -> None:
+        """An event leaves the server."""
         if self.muted:
             return
         loop, now = self.network.loop, self.network.loop.time()
         lag = self.lag_seconds if now < self.lag_until else self.network.latency()
-        if line is not None and self.swallow and b'"BOOKMARK"' not in line[:24]:
+        if event is not None and self.swallow and event.type != "BOOKMARK":
             self.swallow -= 1
             return
         self._last_due = max(self._last_due, now + lag)
-        loop.call_at(self._last_due, self._arrive, line, about, context=NOBODY)
-        if line is not None and self.duplicate:
+        loop.call_at(self._last_due, self._arrive, event, about, context=NOBODY)
+        if event is not None and self.duplicate:
             self.duplicate -= 1
-            loop.call_at(self._last_due, self._arrive, line, about, context=NOBODY)
+            loop.call_at(self._last_due, self._arrive, event, about, context=NOBODY)
 
-    def inject(self, line: bytes) -> None:
-        """A line that the server did not send."""
-        self._arrive(line, None)
+    def inject(self, event: Event) -> None:
+        """An event that the server did not send."""
+        self._arrive(event, None)
         self._arrive(None, None)
 
     def mute(self) -> None:
@@ -310,7 +327,7 @@ class WatchStream:
         self._arrived.clear()
         self._arrive(error, None)
 
-    def _arrive(self, item: bytes | Exception | None, about: tuple[str, int] | None) -> None:
+    def _arrive(self, item: Event | Exception | None, about: tuple[str, int] | None) -> None:
         self._arrived.append((item, about))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -324,8 +341,8 @@ class WatchStream:
         if self in self.network.streams:
             self.network.streams.remove(self)
 
-    async def iter_any(self) -> AsyncIterator[bytes]:
-        """Chunks as they come."""
+    async def events(self) -> AsyncGenerator[tuple[str, Object]]:
+        """The events as they come; those of type ERROR are raised."""
         while True:
             while not self._arrived:
                 self._waiter = self.network.loop.create_future()
@@ -335,6 +352,8 @@ class WatchStream:
                 return
             if isinstance(item, Exception):
                 raise item
+            if item.type == "ERROR":
+                raise from_status(item.obj)
             if about is not None:
                 _note(self.process, (about,))
             yield item

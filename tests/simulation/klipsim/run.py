@@ -16,7 +16,6 @@ from typing import Any
 from unittest import mock
 
 import aiohttp
-import orjson
 
 from klipjudge.history import Request
 from klipjudge.judge import judge
@@ -24,6 +23,7 @@ from klipjudge.verdict import Terms
 from klipsim.apiserver import ANALYSIS_JOBS, ANALYSIS_QUEUES, PODS, ApiServer
 from klipsim.clocks import EPOCH, simulated_clocks
 from klipsim.faults import Fault, Injector, plan_faults
+from klipsim.http_api import Event
 from klipsim.job_controller import Collectors, JobController
 from klipsim.loop import NOBODY, SimulatedLoop, Stuck
 from klipsim.network import Network, SimulatedClient
@@ -313,7 +313,7 @@ class _World:
                     stream.break_off(aiohttp.ClientPayloadError("reset"))
                 case "watch gone":
                     status = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
-                    stream.inject(orjson.dumps({"type": "ERROR", "object": status}) + b"\n")
+                    stream.inject(Event("ERROR", status))
                 case "watch swallows":
                     stream.swallow += 1 + int(fault.detail * 3)
                 case "watch repeats":
