@@ -407,7 +407,7 @@ class ApiServer:
         return _stamp(int(self.now() + later_seconds))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def _stamp(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from unittest import mock
 
 import klipstream_kube.clock
 import klipstream_kube.config
@@ -18,6 +17,7 @@ import klipstream_operator.event_recorder
 import klipstream_operator.identity
 import klipstream_operator.observability
 import klipstream_operator.queue_collector
+from klipsim.exchange import exchanged
 from klipsim.loop import PROCESS
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
@@ -60,7 +60,5 @@ class SimulatedTime:
 @contextmanager
 def simulated_clocks() -> Iterator[None]:
     """Everything that the operator reads the time from is simulated within."""
-    with ExitStack() as stack:
-        for module in _READERS:
-            stack.enter_context(mock.patch.object(module, "time", SimulatedTime))
+    with exchanged(*((module, "time", SimulatedTime) for module in _READERS)):
         yield

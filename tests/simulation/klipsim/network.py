@@ -67,7 +67,7 @@ class Network:
         return _date(int(self.server.now()))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1024)
 def _date(seconds: int) -> str:
     return formatdate(seconds, usegmt=True)
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from unittest import mock
 
 import aiohttp
 
@@ -22,6 +21,7 @@ from klipjudge.judge import judge
 from klipjudge.verdict import Terms
 from klipsim.apiserver import ANALYSIS_JOBS, ANALYSIS_QUEUES, PODS, ApiServer
 from klipsim.clocks import EPOCH, simulated_clocks
+from klipsim.exchange import exchanged
 from klipsim.faults import Fault, Injector, plan_faults
 from klipsim.http_api import Event
 from klipsim.job_controller import Collectors, JobController
@@ -146,7 +146,7 @@ def _transitions_noted() -> Iterator[None]:
         finally:
             TRANSITION.reset(token)
 
-    with mock.patch.object(StatusWriter, "write", noted):
+    with exchanged((StatusWriter, "write", noted)):
         yield
 
 
@@ -170,7 +170,7 @@ class _World:
         self.environment = {
             "KLIPSTREAM_NAMESPACES": NAMESPACE, "KLIPSTREAM_LEASE_SECONDS": lease,
             "KLIPSTREAM_SWEEP_SECONDS": str(SWEEP_SECONDS), "KLIPSTREAM_ARCHIVE_LOGS": "false",
-            "KLIPSTREAM_EVENTS": "on" if self.rng.random() < 0.1 else "off",
+            "KLIPSTREAM_EVENTS": "on" if self.rng.random() < 0.05 else "off",
         }  # fmt: skip
         self.replicas: list[Replica] = []
         """Those of a former layout as well."""
