@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
@@ -46,6 +46,8 @@ class ServerClock:
     def __init__(self, local: Callable[[], float] = time.time) -> None:
         self.local = local
         """Our clock, in Unix seconds."""
+        self.offset_seconds = 0.0
+        """Seconds to add to the local clock to get the server's; 0 before the first answer."""
         self._low_seconds = float("-inf")
         self._high_seconds = float("inf")
         self._heard_at = 0.0
@@ -63,13 +65,8 @@ class ServerClock:
         if low_known <= high and low <= high_known:
             low, high = max(low, low_known), min(high, high_known)
         self._low_seconds, self._high_seconds, self._heard_at = low, high, received_at
-
-    @property
-    def offset_seconds(self) -> float:
-        """Seconds to add to the local clock to get the server's; 0 before the first answer."""
-        return min(max(0.0, self._low_seconds), self._high_seconds)
+        self.offset_seconds = min(max(0.0, low), high)
 
     def now(self) -> datetime:
         """UTC, by the server's clock."""
-        local, offset_seconds = datetime.fromtimestamp(self.local(), UTC), self.offset_seconds
-        return local + timedelta(seconds=offset_seconds) if offset_seconds else local
+        return datetime.fromtimestamp(self.local() + self.offset_seconds, UTC)
