@@ -174,11 +174,10 @@ class Transport:
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
         try:
-            await asyncio.wait({task})
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else asks for it
             raise
-        return task.result()
 
     async def _send(
         self,
