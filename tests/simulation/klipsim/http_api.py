@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import orjson
@@ -26,7 +26,8 @@ class Call(NamedTuple):
     path: str
     params: Mapping[str, str]
     content_type: str
-    body: bytes | None
+    body: Object
+    """Empty where none was sent."""
     agent: str
 
 
@@ -151,7 +152,7 @@ def answer(server: ApiServer, call: Call) -> Answer:
         return Answer(200, {"gitVersion": "v1.34.4"}, {})
     try:
         if call.path.endswith("/tokenreviews"):
-            return _json(201, _token_review(server, orjson.loads(call.body or b"{}")))
+            return _json(201, _token_review(server, call.body))
         target = target_of(call.path)
         if target is None:
             raise Refused(404, "NotFound", "the server could not find the requested resource")
@@ -172,7 +173,7 @@ def _carry_out(server: ApiServer, call: Call, target: Target) -> Answer:
         assert namespace is not None
         return _json(200, server.get(kind, namespace, name))
     assert namespace is not None
-    body: Any = orjson.loads(call.body or b"{}")
+    body = call.body
     if call.method == "POST" and subresource == "binding":
         assert name is not None
         server.bind(namespace, name, body["target"]["name"], call.agent)

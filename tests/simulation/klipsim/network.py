@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
+import orjson
 
 from klipsim.apiserver import ApiServer
 from klipsim.clocks import EPOCH
@@ -111,7 +112,8 @@ class Session:
         """Send; the answer comes back after a while, or an error of aiohttp does."""
         network = self.network
         path = url.removeprefix("https://simulated")
-        call = Call(method, path, params or {}, headers.get("Content-Type", ""), data, self.process.name)
+        body = orjson.loads(data) if data else {}
+        call = Call(method, path, params or {}, headers.get("Content-Type", ""), body, self.process.name)
         network.requests += 1
         if self.process.dead or not network.reachable(self.replica):
             await asyncio.sleep(network.latency())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-import orjson
-
 from klipsim.http_api import Call, target_of
 from klipstream_operator.transitions import Transition
 
@@ -40,16 +38,16 @@ def row_of(call: Call) -> str:
         case "analysisjobs", "DELETE", _:
             return "purged"
         case "analysisqueues", "PATCH", "status":
-            body = orjson.loads(call.body or b"{}")["status"]
+            body = call.body["status"]
             if "initialized" in body:
                 return "queue initialized"
             return "reserve or release slots" if "admitted" in body else "queue counters"
         case "jobs", "POST", _:
             if "dryRun" in call.params:
                 return "worker template tried"
-            return "Job's name occupied" if orjson.loads(call.body or b"{}")["spec"].get("suspend") else "Job created"
+            return "Job's name occupied" if call.body["spec"].get("suspend") else "Job created"
         case "jobs", "PATCH", _:
-            suspend = (orjson.loads(call.body or b"{}").get("spec") or {}).get("suspend")
+            suspend = (call.body.get("spec") or {}).get("suspend")
             return {True: "Job suspended", False: "Job resumed", None: "Job fenced off"}[suspend]
         case "pods", "PATCH", _:
             return "lost pod ended"
