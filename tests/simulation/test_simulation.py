@@ -35,6 +35,24 @@ for seed in {SEEDS}:
 print(json.dumps(runs))
 """
 
+COPIED = f"""
+import json
+import orjson
+from klipsim.network import SimulatedClient
+from klipsim.run import simulate
+handed, events = SimulatedClient._decoded, SimulatedClient._events
+
+async def decoded(self, response):
+    return orjson.loads(orjson.dumps(await handed(self, response)))
+
+async def copied(self, response):
+    async for kind, obj in events(self, response):
+        yield kind, orjson.loads(orjson.dumps(obj))
+
+SimulatedClient._decoded, SimulatedClient._events = decoded, copied
+print(json.dumps([simulate(seed).digest for seed in {SEEDS}]))
+"""
+
 SMALLEST = """
 import json
 from dataclasses import replace
@@ -50,6 +68,10 @@ print(json.dumps([result.all_writes, result.violations]))
 @pytest.fixture(scope="module")
 def runs() -> list[dict[str, Any]]:
     return list(python(RUN))
+
+
+def test_nobody_changes_the_stored_objects_that_all_are_handed(runs: list[dict[str, Any]]) -> None:
+    assert python(COPIED) == [run["digest"] for run in runs]
 
 
 def test_a_seed_stands_for_one_run(runs: list[dict[str, Any]]) -> None:
