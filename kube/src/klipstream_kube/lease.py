@@ -73,7 +73,7 @@ class LeaseElector:
     async def acquire(self) -> None:
         """Wait until we are the holder. Errors are logged once and tried again."""
         while True:
-            if await self._attempted():
+            if await self.take_if_free():
                 break
             await asyncio.sleep(self._until_next_try_seconds())
         self._say(logging.INFO, f"{self._identity} holds it (transition {self.transitions})")
@@ -97,10 +97,6 @@ class LeaseElector:
                 return True
             await asyncio.sleep(min(for_seconds, for_seconds - age_seconds))
         raise AssertionError("unreachable")
-
-    async def take_if_free(self) -> bool:
-        """One try to acquire it; False if somebody else was faster."""
-        return await self._attempted()
 
     async def hold(self) -> None:
         """Renew until that fails; always ends in LeaseLost (or in cancellation)."""
@@ -143,7 +139,8 @@ class LeaseElector:
         except (ApiError, Unreachable) as error:  # it is asked for again at the end of the process
             self._say(logging.WARNING, f"could not be released, a successor has to wait: {error}")
 
-    async def _attempted(self) -> bool:
+    async def take_if_free(self) -> bool:
+        """One try to acquire it; False if another holds it or was faster, and after errors, which are logged once."""
         try:
             lease = await self._client.get(LEASES, self._name, self._namespace)
             version, spec = lease["metadata"]["resourceVersion"], lease.get("spec") or {}

@@ -74,7 +74,7 @@ class QueueWriter:
                     # A turn sees all that was noted up to here, so that its own write need not be looked at twice.
                     self.dirty.clear()
                     more = await self.turn()
-                self._look_again()
+                self._set_next_try()
             except (ApiError, Unreachable) as error:
                 log.warning("AnalysisQueue %s/%s: tried again in %s s: %s", *self.key, RETRY_SECONDS, error,
                             extra=queue_fields(self.key))  # fmt: skip
@@ -188,7 +188,7 @@ class QueueWriter:
         if OperationName.RESTART in asked.outcomes:
             raise RestartRequested(f"AnalysisQueue {queue.metadata.namespace}/{queue.metadata.name}")
 
-    def _look_again(self) -> None:
+    def _set_next_try(self) -> None:
         """Wake up when the next job may try whether the cluster has room."""
         queue = self.store.queues.get(self.key)
         moment = next_try(queue) if queue is not None else None

@@ -243,9 +243,9 @@ class Store:
         self.queues[queue.key] = queue
         self._put_reservations(queue.key, old, queue, now)
         if old is None or old.metadata.uid != queue.metadata.uid or old.status.operations != queue.status.operations:
-            self._look_again(queue.key, now, waiting=True)
+            self._look_at_its_jobs(queue.key, now, waiting=True)
         elif changed:
-            self._look_again(queue.key, now, waiting=old.spec.aging != queue.spec.aging)
+            self._look_at_its_jobs(queue.key, now, waiting=old.spec.aging != queue.spec.aging)
         self.on_queue(queue.key)
         return True
 
@@ -265,7 +265,7 @@ class Store:
         """The jobs that a queue accepted. O(all jobs): for what is rare."""
         return [job for job in self.jobs.values() if queue_key(job) == key]
 
-    def _look_again(self, key: QueueKey, now: datetime, waiting: bool) -> None:
+    def _look_at_its_jobs(self, key: QueueKey, now: datetime, waiting: bool) -> None:
         """A queue's spec, or what was asked of it, changed: unfinished jobs may have something to do.
 
         Of those that merely wait there may be 100,000; what a spec says of them but aging, only the writer minds.
@@ -392,9 +392,9 @@ class Store:
         if view is not None:
             # The slot and the cluster's room are all that a queue's writer wants to know; most changes are others.
             facts = (self.releasable(*key), view.on_a_node)
-            if view.told == facts:
+            if view.last_facts == facts:
                 return
-            view.told = facts
+            view.last_facts = facts
         for holder in self.reservations.get(key[0], ()):  # whoever reserves later looks at all that is known then
             self.on_queue(holder)
 

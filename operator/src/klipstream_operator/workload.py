@@ -151,7 +151,7 @@ class AttemptView:
     """A live read found neither the Job nor a pod of it that is not terminal."""
     pods_gone: bool = False
     """A live read found no pod of its Job, which was over already."""
-    told: tuple[bool, bool] = field(default=(False, False), compare=False)
+    last_facts: tuple[bool, bool] = field(default=(False, False), compare=False)
     """What a queue's writer was last told of: whether the slot may be released, and `on_a_node`."""
 
     @property
