@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 # Debian's own is built for speed (profile-guided): all that computes takes a sixth less time than by one from pyenv.
-PYTHON ?= $(or $(wildcard /usr/bin/python3.11),python3)
+DEBIANS := /usr/bin/python3.11
+PYTHON ?= $(shell $(DEBIANS) -c 'import ensurepip, venv' 2>/dev/null && echo $(DEBIANS) || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 # auto (kind where a Docker engine answers, else local), local, kind or current.

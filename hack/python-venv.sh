@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make a virtual environment, installing Debian's python3-venv first where it is missing.
+# Make a virtual environment, installing Debian's package for that first where it is missing.
 set -euo pipefail
 python=$1 venv=$2
 [ -x "$venv/bin/python" ] && exit 0
@@ -11,7 +11,7 @@ if ! "$python" -c 'import ensurepip' 2>/dev/null; then
   sudo=""
   [ "$(id -u)" -eq 0 ] || sudo="sudo"
   $sudo apt-get update -qq
-  $sudo apt-get install -y -qq python3-venv
+  $sudo apt-get install -y -qq "python3.$("$python" -c 'import sys; print(sys.version_info.minor)')-venv"
 fi
 "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade pip

@@ -10,7 +10,8 @@ trap 'rm -rf "$site"' EXIT
 # Of ours it holds what the command line imports.
 find "$site" -maxdepth 1 -name 'klipstream_*' ! -name 'klipstream_api' ! -name 'klipstream_cli' \
   ! -name 'klipstream_queueing' ! -name '*.dist-info' -exec rm -rf {} +
+minor=$("$bin/python" -c 'import sys; print(sys.version_info.minor)')  # its compiled packages fit no other
 mkdir -p build
 "$bin/shiv" --site-packages "$site" --entry-point klipstream_cli.__main__:run --compressed \
-  --python "/usr/bin/env python3" --output-file build/kubectl-analysis
+  --python "/usr/bin/env python3.$minor" --output-file build/kubectl-analysis
 echo "build/kubectl-analysis"

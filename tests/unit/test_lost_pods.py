@@ -65,9 +65,10 @@ async def test_it_is_ended_through_its_status_and_deleted(server: Any, reconcile
     server.on("PATCH", f"{POD_PATH}/status", server.answer(live_pod("5", phase="Failed", reason="NodeLost")))
     server.on("DELETE", POD_PATH, server.answer({}))
     await reconciler._fail_lost_pod(UID, pod(deleted_at=LEFT))
-    [patch] = server.sent("PATCH")
+    [patch], [deletion] = server.sent("PATCH"), server.sent("DELETE")
     assert patch.body["metadata"] == {"resourceVersion": "4"}
     assert patch.body["status"]["reason"] == "NodeLost"
+    assert deletion.body["preconditions"] == {"uid": "p1"}
     assert reconciler.store.attempt((UID, 1)).over
 
 
@@ -81,12 +82,39 @@ async def test_a_queue_that_became_patient_during_the_read_is_heard(server: Any,
     assert not server.sent("PATCH")
 
 
+async def test_so_is_one_that_became_patient_after_it(
+    server: Any, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was stopped may find both at once: the answer, and what its watch tells of the queue."""
+    get = Client.get
+
+    async def read(self: Client, *args: Any) -> dict[str, Any]:
+        live = await get(self, *args)
+        made_patient(reconciler)
+        return live
+
+    monkeypatch.setattr(Client, "get", read)
+    server.on("GET", POD_PATH, server.answer(live_pod()))
+    await reconciler._fail_lost_pod(UID, pod(deleted_at=LEFT))
+    assert not server.sent("PATCH")
+
+
 async def test_a_pod_that_ended_by_itself_is_not_given_up(server: Any, reconciler: Reconciler) -> None:
     ended = live_pod("5", phase="Succeeded")
     server.on("GET", POD_PATH, server.answer(ended))
     await reconciler._fail_lost_pod(UID, pod(deleted_at=LEFT))
     assert not server.sent("PATCH")
     assert reconciler.store.pod("p1") == view_pod(ended)
+
+
+async def test_nor_is_another_pod_of_its_name(server: Any, reconciler: Reconciler) -> None:
+    other = live_pod("5")
+    other["metadata"]["uid"] = "p2"
+    del other["metadata"]["deletionTimestamp"]
+    server.on("GET", POD_PATH, server.answer(other))
+    await reconciler._fail_lost_pod(UID, pod(deleted_at=LEFT))
+    assert not server.sent("PATCH")
+    assert not server.sent("DELETE")
 
 
 @pytest.mark.usefixtures("quick_retries")

@@ -174,10 +174,11 @@ class Transport:
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
         try:
-            return await asyncio.shield(task)
+            await asyncio.wait({task})  # shield of Python 3.14 would log what becomes of it when nobody waits
         except asyncio.CancelledError:
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else asks for it
             raise
+        return task.result()
 
     async def _send(
         self,

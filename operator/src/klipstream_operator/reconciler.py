@@ -45,6 +45,10 @@ class NameOccupied(Exception):
     """The name of an attempt's Job is taken by a Job that does not belong to the AnalysisJob."""
 
 
+class NotLost(Exception):
+    """A pod that was to be given up with its node is not to be, by what is known now."""
+
+
 @dataclass(slots=True)
 class Reconciler:
     """A queue of AnalysisJobs to look at, keyed by uid: never two workers on one, nothing looked at in vain."""
@@ -235,10 +239,16 @@ class Reconciler:
             body = await stopping(self.client, view, self.writer.now(), self.writer.fence)
             await self._change_job(job, attempt, job_name, body)
 
-    def _once(self) -> Fence:
-        """For what starts or stops work: sent only while it is what was just decided."""
-        assert self.writer.fence is not None
-        return sent_once(self.writer.fence)
+    def _once(self, confirm: Fence = lambda: None) -> Fence:
+        """For what starts or stops work: sent only while it is what was just decided, and `confirm` does not raise."""
+        fence = self.writer.fence
+        assert fence is not None
+
+        def allow() -> None:
+            fence()
+            confirm()
+
+        return sent_once(allow)
 
     def _fenced(self) -> dict[str, Any]:
         return {"metadata": {"annotations": {names.FENCED_ANNOTATION: rfc3339(self.writer.now())}}}
@@ -300,8 +310,8 @@ class Reconciler:
     async def _fail_lost_pod(self, uid: str, pod: PodView) -> None:
         """Its node does not answer: end it through its status, as Kubernetes' own pod garbage collection does.
 
-        Deleting it by force would leave the Job's tracking finalizer, and the Job would wait for ever. The queue's
-        patience decides it, which may have been changed while the pod was read.
+        Deleting it by force would leave the Job's tracking finalizer, and the Job would wait for ever. Before the first
+        byte is sent it is decided again: the queue's patience may have been changed while the pod was read.
         """
         now = self.writer.now()
         condition = {
@@ -313,27 +323,27 @@ class Reconciler:
         }
         try:
             live = await self.client.get(PODS, pod.name, pod.namespace)
-            if not self._is_still_lost(uid, live):
-                return
             kept = [c for c in live["status"].get("conditions", ()) if c["type"] != "DisruptionTarget"]
             body = {
                 "metadata": {"resourceVersion": live["metadata"]["resourceVersion"]},
                 "status": {"phase": "Failed", "reason": "NodeLost", "conditions": [*kept, condition]},
             }
             answer = await self.client.patch(
-                PODS, pod.name, pod.namespace, body, subresource="status", before_send=self._once()
-            )
+                PODS, pod.name, pod.namespace, body, subresource="status",
+                before_send=self._once(lambda: self._confirm_lost(uid, live)),
+            )  # fmt: skip
             await self.client.delete(PODS, pod.name, pod.namespace, uid=pod.uid)
-        except (NotFound, Conflict):
+        except (NotFound, Conflict, NotLost):
             return
         if (ended := view_pod(answer)) is not None:
             self.store.put_workload(ended)
 
-    def _is_still_lost(self, uid: str, live: dict[str, Any]) -> bool:
-        """Whether the step that is next, now that the pod was read live, is still to give it up."""
+    def _confirm_lost(self, uid: str, live: dict[str, Any]) -> None:
+        """Raise NotLost unless the next step, now that the pod was read live, is still to give it up."""
         job, pod = self.store.jobs.get(uid), view_pod(live)
         if job is None or pod is None:
-            return False
+            raise NotLost
         self.store.put_workload(pod)
         step = self._next_step(job, self.writer.now())
-        return isinstance(step, lifecycle.FailLostPod) and step.pod.uid == pod.uid
+        if not isinstance(step, lifecycle.FailLostPod) or step.pod.uid != pod.uid:
+            raise NotLost

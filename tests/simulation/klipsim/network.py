@@ -1,7 +1,7 @@
 """The way between a replica and the API server: latency, faults, and what stands for an aiohttp session on it.
 
-The client's own code runs above it unchanged, down to the fence that is asked just before the first byte is sent. What
-comes back is not put into bytes and out of them again: all are handed the objects that the server holds, which nobody
+The client's own code runs above it, down to the fence that is asked just before the first byte is sent. Only what comes
+back is not put into bytes and taken out of them again: all are handed the objects that the server holds, which nobody
 changes.
 """
 
@@ -205,7 +205,7 @@ class _Sent:
             server.sender = None
 
     def _again(self) -> None:
-        """The same bytes a second time; nobody hears the answer."""
+        """The same a second time; nobody hears the answer."""
         self._carry_out()
 
     def _later(self, outcome: Answer | Exception, more_seconds: float = 0.0) -> None:
