@@ -82,8 +82,9 @@ async def test_a_lost_ledger_is_rebuilt_and_what_was_acknowledged_is_not_sent_ag
         await job.accept()
         await job.finish("Cancelled")
     await stage.announced(done)
-    await stage.until(lambda: len(stage.receivers.types("good")) == 2, "both ends came")
-    before = stage.receivers.received("down")[0].id
+    taken, received = stage.receivers.types, stage.receivers.received
+    await stage.until(lambda: len(taken("good")) == 2 and received("down"), "both ends came, and one was refused")
+    before = received("down")[0].id
     stage.relay.kill()
     for path in stage.relay.ledger.parent.glob("ledger.*"):
         path.unlink()
