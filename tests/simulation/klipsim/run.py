@@ -114,17 +114,17 @@ def run(scenario: Scenario, *, keep_history: bool = True) -> Result:
     gc.disable()
     gc.freeze()
     complain, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    try:
-        thorough = scenario.seed // len(LAYOUTS) % THOROUGH_EVERY == 0
-        with simulated_clocks(), _transitions_noted(), nothing_twice(), nullcontext() if thorough else less_done():
-            return _run(scenario, keep_history)
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # those that never began complain in their own way
+    thorough = scenario.seed // len(LAYOUTS) % THOROUGH_EVERY == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # coroutines that never began complain in their own way
+        try:
+            with simulated_clocks(), _transitions_noted(), nothing_twice(), nullcontext() if thorough else less_done():
+                return _run(scenario, keep_history)
+        finally:
             gc.collect()
-        gc.unfreeze()
-        gc.enable()
-        sys.unraisablehook = complain
+            gc.unfreeze()
+            gc.enable()
+            sys.unraisablehook = complain
 
 
 def _run(scenario: Scenario, keep_history: bool) -> Result:
