@@ -87,8 +87,10 @@ demo-down: venv ## Remove everything that the demo made
 	$(BIN)/python -m klipdemo down --cluster $(CLUSTER)
 
 .PHONY: run
-run: venv ## The operator on this machine against the cluster "dev"
-	KUBECONFIG=$$($(BIN)/python -m klipcluster --name dev kubeconfig) $(BIN)/python -m klipstream_operator
+run: venv ## The operator on this machine against the cluster "dev", which gets the custom resources and a queue
+	eval "$$($(BIN)/python -m klipcluster --name dev env)" && kubectl apply --server-side -f crds && \
+	  kubectl wait --for=condition=Established -f crds && kubectl apply -f examples/default-queue.yaml && \
+	  exec $(BIN)/python -m klipstream_operator
 
 .PHONY: images
 images: venv ## Build the images into build/images

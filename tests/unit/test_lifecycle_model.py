@@ -321,7 +321,7 @@ class Cluster:
                 pod.phase, pod.code = "Failed", 143
 
     def delete_job(self) -> None:
-        """By hand: the Job and its pods go. What is not promised (design rule 2): in the middle of a create."""
+        """By hand: the Job and its pods go. What is not promised (docs/guarantees.md): in the middle of a create."""
         if self.jobs and self.frozen is None and self.status.phase not in FINISHED_PHASES:
             del self.jobs[max(self.jobs)]
 

@@ -227,7 +227,7 @@ def test_suspended_is_what_the_controller_confirms(
 
 
 @pytest.mark.parametrize(
-    ("rule", "looks", "over", "never_ran"),
+    ("rule", "looks", "over", "can_go_on"),
     [
         ("nothing is known", view(), False, False),
         ("a live read found nothing", view(gone=True), True, False),
@@ -243,8 +243,8 @@ def test_suspended_is_what_the_controller_confirms(
         ("it was suspended after its pod ran", view(SUSPENDED, ended(143)), True, False),
     ],
 )
-def test_an_attempt_is_over(rule: str, looks: AttemptView, over: bool, never_ran: bool) -> None:
-    assert (looks.over, looks.never_ran) == (over, never_ran), rule
+def test_an_attempt_is_over(rule: str, looks: AttemptView, over: bool, can_go_on: bool) -> None:
+    assert (looks.over, looks.can_go_on) == (over, can_go_on), rule
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,6 @@ MAX_MEMORY_BYTES = 2**53
 MAX_CPU_SECONDS = 1_000_000_000
 MAX_WALL_SECONDS = 31_536_000
 
-ShortText = Annotated[str, Field(max_length=256)]
 Url = Annotated[str, StringConstraints(min_length=8, max_length=2048, pattern=HTTP_URL)]
 ObjectName = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=DNS_SUBDOMAIN)]
 DnsLabel = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=DNS_LABEL)]
@@ -49,7 +48,7 @@ Quantities = Annotated[
 
 
 class FailureClass(StrEnum):
-    """Why an attempt ended without success, and so what it costs (design section 6)."""
+    """Why an attempt ended without success, and so what it costs."""
 
     TRANSIENT = "Transient"
     TIMEOUT = "Timeout"

@@ -52,14 +52,6 @@ def compact(part: _Part) -> _Part:
     return same
 
 
-class OwnerReference(WireModel):
-    """Who owns an object (the fields that we read)."""
-
-    uid: str
-    name: str = ""
-    kind: str = ""
-
-
 class ObjectMeta(WireModel):
     """The part of Kubernetes' ObjectMeta that we read."""
 

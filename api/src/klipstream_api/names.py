@@ -10,7 +10,6 @@ ATTEMPT_LABEL = f"{GROUP}/attempt"
 QUEUE_LABEL = f"{GROUP}/queue"
 
 PARAMS_ANNOTATION = f"{GROUP}/params"
-CHECKPOINT_ANNOTATION = f"{GROUP}/checkpoint"
 PROGRESS_CA_ANNOTATION = f"{GROUP}/progress-ca"
 
 CLEAR_ANNOTATION = f"{GROUP}/clear"
@@ -42,6 +41,6 @@ DEFAULT_QUEUE = "default"
 def attempt_job_name(job_uid: str, attempt: int) -> str:
     """The name of the Kubernetes Job that runs one attempt: the whole uid, since 8 hex digits would collide.
 
-    The name is the fence of design rule 2: a create that arrives late meets an occupied name.
+    The name is what rule 2 rests on: a create that arrives late meets an occupied name.
     """
     return f"{job_uid}-a{attempt}"

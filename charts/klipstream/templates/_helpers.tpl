@@ -178,7 +178,7 @@ component). Figures of queues carry the queue's namespace, so the job alone tell
 {{- $repository := $image.repository }}
 {{- with $root.Values.imageRegistry }}{{ $repository = regexReplaceAll "^localhost/" $repository (printf "%s/" (trimSuffix "/" .)) }}{{ end }}
 {{- if $image.digest }}{{ $repository }}@{{ $image.digest }}
-{{- else }}{{ $repository }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ end }}
+{{- else }}{{ $repository }}:{{ $image.tag | default $root.Values.imageTag | default $root.Chart.AppVersion }}{{ end }}
 {{- end }}
 {{- /* Where a pod may run and what pulls its image: of (list root values). */}}
 {{- define "klipstream.placement" -}}

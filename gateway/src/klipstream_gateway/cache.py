@@ -74,7 +74,7 @@ class Cache:
     """Jobs that are not due yet."""
     _due: list[tuple[datetime, str]] = field(default_factory=list)
     """A heap of them; an entry that `_later` does not confirm is stale."""
-    _dead: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    _deleted: OrderedDict[str, None] = field(default_factory=OrderedDict)
     """Uids of deleted objects: a late answer must not bring them back."""
 
     # --- taking in -------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ class Cache:
             return None
         self.unreadable.discard(job.uid)
         old = self.jobs.get(job.uid)
-        if job.uid in self._dead:
+        if job.uid in self._deleted:
             return None
         if old is not None and version(old) >= version(job):
             return old
@@ -124,7 +124,7 @@ class Cache:
         self.unreadable.discard(queue.metadata.uid)
         name = queue.metadata.name
         old = self.queues.get(name)
-        if queue.metadata.uid in self._dead:
+        if queue.metadata.uid in self._deleted:
             return None
         if old is not None and old.metadata.uid == queue.metadata.uid and version(old) >= version(queue):
             return old
@@ -147,9 +147,9 @@ class Cache:
             self._tell(QueueChange(int(metadata["resourceVersion"]), queue, gone=True))
 
     def _bury(self, uid: str) -> None:
-        self._dead[uid] = 1
-        if len(self._dead) > TOMBSTONES:
-            self._dead.popitem(last=False)
+        self._deleted[uid] = None
+        if len(self._deleted) > TOMBSTONES:
+            self._deleted.popitem(last=False)
 
     def _tell(self, change: Change) -> None:
         for listener in self.listeners:

@@ -139,10 +139,6 @@ class QueueConfig(RequestModel):
     """Seconds before each retry, the last one repeating."""
 
 
-class NoQuery(QueryModel):
-    """Nothing is asked in the query."""
-
-
 class QueueQuery(QueryModel):
     """Which queue."""
 

@@ -28,7 +28,6 @@ from .resources import (
     NAMESPACES,
     PODS,
     SECRETS,
-    SERVICES,
     TOKEN_REVIEWS,
     Resource,
 )
@@ -41,7 +40,6 @@ __all__ = [
     "NAMESPACES",
     "PODS",
     "SECRETS",
-    "SERVICES",
     "TOKEN_REVIEWS",
     "AlreadyExists",
     "ApiError",

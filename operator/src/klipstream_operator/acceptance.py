@@ -1,4 +1,4 @@
-"""Acceptance: a submission gets its queue and its place, or a clear refusal (design rules 9 and 15)."""
+"""Acceptance: a submission gets its queue and its place, or a clear refusal (rule 7)."""
 
 import asyncio
 import heapq

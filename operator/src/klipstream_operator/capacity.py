@@ -1,4 +1,4 @@
-"""What the cluster has no room for: which sizes wait, and when one job of each tries again (pure, design section 6)."""
+"""What the cluster has no room for: which sizes wait, and when one job of each tries again (pure)."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Why an attempt failed: from what the kubelet, the Job controller and the worker said (design section 6)."""
+"""Why an attempt failed: from what the kubelet, the Job controller and the worker said."""
 
 import hashlib
 import json
@@ -148,14 +148,14 @@ _DISRUPTIONS = {
 
 
 def _infrastructure(pod: PodView | None, reason: str, what: str) -> Failure:
-    """A loss that is not the worker's fault (design section 6)."""
+    """A loss that is not the worker's fault."""
     exit_code, node_name = (None, "") if pod is None else (_exit_code(pod.culprit), pod.node_name)
     message = f"{what[:980].rstrip()} No retry is used up."
     return Failure(FailureClass.INFRASTRUCTURE, reason[:128], message, exit_code, node_name)
 
 
 def _disrupted(pod: PodView) -> Failure:
-    """Design section 6: DisruptionTarget is set by whoever ends a pod for reasons that are not the pod's own."""
+    """DisruptionTarget is set by whoever ends a pod for reasons that are not the pod's own."""
     assert pod.disruption is not None
     said = (pod.message or pod.disruption_message).strip()
     node = pod.node_name or "(none)"

@@ -1,4 +1,4 @@
-"""What already runs for a queue that was never written, or was restored: its first status (design rule 7)."""
+"""What already runs for a queue that was never written, or was restored: its first status (rule 6)."""
 
 import logging
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 async def initial_status(queue: AnalysisQueue, client: Client, store: Store) -> AnalysisQueueStatus:
-    """Take what already runs into the reservations, from live lists, before anything starts (design rule 7)."""
+    """Take what already runs into the reservations, from live lists, before anything starts (rule 6)."""
     namespace, name = queue.key
     selector = f"{names.QUEUE_LABEL}={name}"
     attempts: dict[tuple[str, int], AttemptView] = {}

@@ -44,7 +44,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Create the Job of a reserved attempt; a suspended one only occupies the name (design rule 2)."""
+    """Create the Job of a reserved attempt; a suspended one only occupies the name (rule 2)."""
 
     attempt: int
     suspended: bool = False
@@ -68,7 +68,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class FenceOff:
-    """Mark a suspended Job, so that a resume that was decided before meets a conflict (design rule 2)."""
+    """Mark a suspended Job, so that a resume that was decided before meets a conflict (rule 2)."""
 
     attempt: int
     job_name: str
@@ -83,7 +83,7 @@ class ReadLive:
 
 @dataclass(frozen=True, slots=True)
 class FailLostPod:
-    """End a pod whose node does not answer, as the pod garbage collector does (design rule 6)."""
+    """End a pod whose node does not answer, as the pod garbage collector does (rule 4)."""
 
     pod: PodView
 
@@ -341,7 +341,7 @@ def _give_back(job: AnalysisJob, reserved: frozenset[int], view: AttemptView, st
     """No node had room. The slot is released first (see Store.releasable): a reservation of this attempt that is
     seen in phase Queued is then always a new one.
     """
-    if view.never_ran:
+    if view.can_go_on:
         if job.status.attempt in reserved:
             return Wait()
         return WriteStatus(statuses.returned(job, stop, missing_resources(stop.message), now), Transition.RETURNED)

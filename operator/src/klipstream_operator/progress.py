@@ -1,4 +1,4 @@
-"""Progress that workers post: written at most every five seconds per job (design rule 11).
+"""Progress that workers post: written at most every five seconds per job (rule 11).
 
 A post is answered once it is written: the first of an attempt, one with a new checkpoint, and each of a worker that
 keeps to the interval. Only what comes faster is answered at once and written later, together; a replica that is

@@ -126,7 +126,7 @@ class Purger:
                 await self._sooner.wait()
 
     async def _purge_guarded(self, uid: str, now: datetime) -> bool:
-        """Whether a DELETE was sent."""
+        """Whether it counts as one of the deletions that are bounded to so many a second."""
         job = self.store.jobs.get(uid)
         at = purge_at(job, self._queue(job)) if job is not None else None
         # A slot that is still held is looked at again when it is released: the store calls `look` then.

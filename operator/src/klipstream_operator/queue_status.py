@@ -1,4 +1,4 @@
-"""The status of an AnalysisQueue, folded from what changed since the last write (pure, design rule 10)."""
+"""The status of an AnalysisQueue, folded from what changed since the last write (pure, rule 1)."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The one writer of an AnalysisQueue: releases and reserves slots, one write at a time (design rules 1 and 10)."""
+"""The one writer of an AnalysisQueue: releases and reserves slots, one write at a time (rule 1)."""
 
 import asyncio
 import logging

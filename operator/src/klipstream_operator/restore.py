@@ -62,7 +62,7 @@ def job_status(obj: Object, created: Object) -> Object:
     """What a job that was made again keeps of its status (pure).
 
     A finished one keeps all. An unfinished one that a queue had taken is taken already, so that a full queue does not
-    refuse it; its place is the version of its creation, as everybody's is (design rule 9).
+    refuse it; its place is the version of its creation, as everybody's is (rule 7).
     """
     status = obj.get("status", {})
     if status.get("phase") in FINAL:

@@ -179,7 +179,7 @@ def is_accepted(status: AnalysisJobStatus) -> bool:
 
 
 def accepted(job: AnalysisJob, queue_name: str, sequence: int, now: datetime) -> AnalysisJobStatus:
-    """The queue took the job, at its place in the order of creation (design rule 9)."""
+    """The queue took the job, at its place in the order of creation (rule 7)."""
     conditions = tuple(c for c in job.status.conditions if c.type != "CapacityAvailable")
     return job.status.model_copy(
         update={
@@ -195,7 +195,7 @@ def accepted(job: AnalysisJob, queue_name: str, sequence: int, now: datetime) ->
 
 
 def replayed(job: AnalysisJob, now: datetime) -> AnalysisJobStatus:
-    """A finally failed job waits again at the end of its priority; attempts go on counting (design rule 8).
+    """A finally failed job waits again at the end of its priority; attempts go on counting (rule 9).
 
     When the failure was announced stays: without it the relay, had it been away, would have to announce it now.
     """

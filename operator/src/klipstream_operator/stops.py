@@ -109,7 +109,7 @@ def _stop(job: AnalysisJob, reason: StopReason, message: str, now: datetime, det
 
 
 def _unschedulable(job: AnalysisJob, queue: AnalysisQueue | None, view: AttemptView, now: datetime) -> Verdict:
-    """Design section 6: such a pod gives its slot back."""
+    """Such a pod gives its slot back (rule 8)."""
     for pod in view.live_pods:
         if pod.unschedulable is None or pod.unschedulable_since is None or pod.deleted_at is not None:
             continue

@@ -64,7 +64,7 @@ class Store:
     unaccepted: set[str] = field(default_factory=set)
     """Jobs that no queue took yet."""
     arrivals: dict[str, int] = field(default_factory=dict)
-    """The resourceVersions at which these were first seen: their order, and unique (design rule 9)."""
+    """The resourceVersions at which these were first seen: their order, and unique (rule 7)."""
     backlogs: defaultdict[QueueKey, Backlog] = field(default_factory=lambda: defaultdict(Backlog))
     phases: defaultdict[QueueKey, Counter[Phase]] = field(default_factory=lambda: defaultdict(Counter))
     priorities: defaultdict[QueueKey, Counter[Priority]] = field(default_factory=lambda: defaultdict(Counter))
@@ -429,6 +429,6 @@ class Store:
         if status.attempt != attempt:
             return False
         if status.phase in ACTIVE_PHASES:
-            return status.stop is not None and gives_back(status.stop, attempt) and view.never_ran
+            return status.stop is not None and gives_back(status.stop, attempt) and view.can_go_on
         # In Queued, an attempt that can go on holds its slot for that: it is a new reservation.
         return not resumable(status)

@@ -235,7 +235,7 @@ class Sweep:
         return stopped
 
     async def _stop_unreserved(self, job: JobView) -> bool:
-        """Stop a Job that nobody reserved a slot for (design rule 2): a create that came after its owner was given up.
+        """Stop a Job that nobody reserved a slot for (rule 1): a create that came after its owner was given up.
 
         Work of a deleted queue has no reservation either; it runs to its end, since its status names it.
         """

@@ -45,13 +45,17 @@ class Transition(Enum):
     SUPERSEDED = Arrow(
         _WAITING,
         _WAITING,
-        "resources or worker template changed since the attempt found no node, or its Job was deleted:"
-        " a new attempt takes over",
+        "resources or worker template changed since the attempt found no node, its Job was deleted, or its pod had"
+        " ended when the Job was suspended: a new attempt takes over",
     )
     RUNNING = Arrow(
         (Phase.STARTING,), (Phase.RUNNING,), "the worker posts progress, or its container has run for 5 seconds"
     )
-    PROGRESS = Arrow((Phase.RUNNING,), (Phase.RUNNING,), "the worker posts something new; at most once in 5 seconds")
+    PROGRESS = Arrow(
+        (Phase.RUNNING,),
+        (Phase.RUNNING,),
+        "the worker posts something new; at most once in 5 seconds, a new checkpoint at most once in one",
+    )
     STOPPING = Arrow(
         _ACTIVE,
         _ACTIVE,

@@ -171,7 +171,7 @@ class AttemptView:
 
     @property
     def over(self) -> bool:
-        """No pod is live and none can come (design rule 4).
+        """No pod is live and none can come (rule 4).
 
         A pod's end decides before the Job's own condition, which its controller writes about a second later:
         with backoffLimit 0 and one completion no second pod follows.
@@ -196,8 +196,8 @@ class AttemptView:
         return self.job is not None and self.job.held and all(pod.running_since is None for pod in self.live_pods)
 
     @property
-    def never_ran(self) -> bool:
-        """Suspended before its pod ran, so that it can go on as if nothing had been."""
+    def can_go_on(self) -> bool:
+        """Suspended, and no pod of it is known to run or to have ended: it can go on as if nothing had been."""
         return self.job is not None and self.job.suspended and self.ended_pod is None and not self.live_pods
 
 

@@ -144,6 +144,13 @@ def test_images_come_from_the_registry_that_is_named(helm: Helm) -> None:
     assert relay["image"].startswith("mirror.example.com/r:")
 
 
+def test_images_have_the_tag_that_is_named(helm: Helm) -> None:
+    objects = rendered(helm, "gateway.enabled=true", "imageTag=mine", "relay.image.tag=other")
+    images = {container["image"] for each in objects for container in pod_of(each).get("containers", ())}
+    tags = {image.removeprefix("localhost/klipstream-").split(":")[0]: image.split(":")[1] for image in images}
+    assert tags == {"operator": "mine", "relay": "other", "gateway": "mine", "pipeline": "mine"}
+
+
 def test_the_job_of_helm_test_runs_where_workers_do(helm: Helm) -> None:
     objects = rendered(helm, more=("-f", str(PINNED)))
     worker = the(objects, "AnalysisQueue", "default")["spec"]["workerTemplate"]["spec"]

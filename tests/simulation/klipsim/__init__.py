@@ -1,4 +1,4 @@
 """A deterministic simulation of the operator in a Kubernetes cluster: one seed is one run.
 
-See docs/simulation.md.
+See docs/guarantees.md.
 """

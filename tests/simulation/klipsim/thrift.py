@@ -1,4 +1,4 @@
-"""What runs save: half of their time. The one does not change what happens, the other hardly does."""
+"""What runs save: a sixth of their time. The one does not change what happens, the other hardly does."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Launches:
     def _check_again(self, attempt: Attempt, request: Request) -> None:
         """A second Job of an attempt.
 
-        Allowed only if the first was deleted by somebody else before its uid was recorded (design rule 3). Where
+        Allowed only if the first was deleted by somebody else before its uid was recorded (docs/guarantees.md). Where
         the AnalysisJob was deleted as well, a create that was frozen on its way is not promised against.
         """
         uid, number = attempt.key

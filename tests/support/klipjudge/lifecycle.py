@@ -35,7 +35,7 @@ def check_counters(job: Job, before: JobVersion, verdict: Verdict, request: Requ
 
 
 def check_settled(job: Job, before: JobVersion, verdict: Verdict, pods: Pods, request: Request) -> None:
-    """An attempt leaves Starting or Running, and a job ends, only when no pod of it is live (design rules 4 and 5)."""
+    """An attempt leaves Starting or Running, and a job ends, only when no pod of it is live (rules 4 and 5)."""
     now = job.now
     left = before.phase in ACTIVE and (now.phase not in ACTIVE or now.attempt > before.attempt)
     if not left and (now.phase == before.phase or now.phase not in FINISHED):

@@ -33,7 +33,7 @@ class Pods:
     _uids: dict[str, str] = field(default_factory=dict)
     """Uid by namespace and name, for deletions that are answered without the object."""
     _given_up: set[str] = field(default_factory=set)
-    """Pods that an operator ended with their node: what the node still says of them counts no more (design rule 6)."""
+    """Pods that an operator ended with their node: what the node still says of them counts no more (rule 4)."""
 
     def take(self, request: Request) -> None:
         """A write to a pod."""

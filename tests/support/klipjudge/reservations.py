@@ -117,7 +117,7 @@ class Reservations:
         return job is not None and job.holds > 0
 
     def _taken_over(self, queue: Queue, key: AttemptKey, request: Request) -> bool:
-        """What already runs is taken into the reservations of a queue that was not looked over (design rule 7)."""
+        """What already runs is taken into the reservations of a queue that was not looked over (rule 6)."""
         attempt = self.cluster.attempt(key)
         self.verdict.checked["initialized-first"] += 1
         if attempt.job_uid is not None or attempt.live:

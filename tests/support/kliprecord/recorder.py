@@ -90,7 +90,7 @@ class Recorder:
         await self.client.request("POST", PODS.path(NAMESPACE, name, "eviction"), body=body)
 
     async def end_lost_pod(self, life: Life) -> None:
-        """What the operator does after nodeLost.seconds (its reconciler, design rule 6)."""
+        """What the operator does after nodeLost.seconds (its reconciler, rule 4)."""
         pod = life.pod
         condition = {
             "type": "DisruptionTarget", "status": "True", "reason": "NodeLost",

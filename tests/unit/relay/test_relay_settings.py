@@ -1,32 +1,15 @@
 """Settings of the relay: all of them are documented, and a wrong one is named."""
 
 import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from klipfake.environment import Asked
 from klipstream_relay.settings import Settings
 from klipstream_service import BadSetting
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "webhooks.md"
-
-
-class Asked(Mapping[str, str]):
-    """An empty environment that remembers what it was asked for."""
-
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-
-    def __getitem__(self, name: str) -> str:
-        self.names.add(name)
-        raise KeyError(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
 
 
 def test_every_setting_is_documented_and_nothing_else_is() -> None:

@@ -27,7 +27,7 @@ from klipstream_gateway.dashboard.timeline import steps, timeline
 from klipstream_gateway.jobs import visible
 from klipstream_gateway.problems import Problem, Refused
 from klipstream_gateway.routes import ANONYMOUS, PATH_PARAMETERS, Principal, Scope
-from klipstream_gateway.views import Views
+from klipstream_gateway.views import REFERENCE_ANNOTATION, Views
 
 HOME = "/dashboard"
 WAITING_SHOWN = 100
@@ -344,7 +344,7 @@ def is_local(address: str) -> bool:
 
 
 def _mentions(job: AnalysisJob, wanted: str) -> bool:
-    reference = job.metadata.annotations.get("analysis.klipstream.io/reference", "")
+    reference = job.metadata.annotations.get(REFERENCE_ANNOTATION, "")
     return any(wanted in text.lower() for text in (job.spec.video_id or "", reference, job.job_id))
 
 
