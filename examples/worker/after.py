@@ -21,5 +21,5 @@ def find_highlights(url, stage):
 if __name__ == "__main__":
     with AnalysisTask.from_environment() as task:
         with task.stage("Analyzing") as stage:
-            result = find_highlights(task.video_url, stage)
+            result = find_highlights(task.source_url(), stage)
         task.succeed(f"{len(result['highlights'])} found", result_url=task.write_result("result.json", result))

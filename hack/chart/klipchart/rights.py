@@ -32,8 +32,8 @@ was granted was used, but for the rights that are marked † (their occasions do
 """
 FOOT = """
 Two ValidatingAdmissionPolicies hold what RBAC cannot: one limits what the relay may change in an AnalysisJob to its
-acknowledgement and to what apps may ask through Convex; the other refuses submissions to queues that are full or
-draining.
+acknowledgement and to what apps may ask through Convex; the other refuses submissions that name a queue which is full
+or draining. One that names none is taken, and becomes Rejected if no queue has room.
 """
 # (account, resource) -> why
 WHY = {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from klipstream_api import names
+from klipstream_api.analysisqueue import OPERATION_ANNOTATIONS
 from klipstream_api.phases import FINISHED_PHASES
 from klipstream_kube import AlreadyExists, ApiError, Client, ConfigurationError, Invalid, Unreachable, load_connection
 from klipstream_operator.status_writer import ANALYSIS_JOBS, ANALYSIS_QUEUES
@@ -32,12 +33,14 @@ Object = dict[str, Any]
 def manifest(obj: Object) -> Object:
     """An object as it is to be created: without what only the old cluster knew (pure).
 
-    Requests to queues, such as clear, are annotations that were acted on; they are not asked again.
+    Requests to queues, such as clear, are annotations that were acted on; they are not asked again. Those of jobs stay:
+    the gateway knows a repeated submission, and who made it, by them.
     """
+    dropped = {LAST_APPLIED, *(OPERATION_ANNOTATIONS.values() if obj["kind"] == "AnalysisQueue" else ())}
     metadata = obj["metadata"]
     annotations = {
         name: value for name, value in (metadata.get("annotations") or {}).items()
-        if name != LAST_APPLIED and not name.startswith(f"{names.GROUP}/")
+        if name not in dropped
     }  # fmt: skip
     kept = {"name": metadata["name"], "namespace": metadata["namespace"]}
     kept |= {"labels": metadata["labels"]} if metadata.get("labels") else {}

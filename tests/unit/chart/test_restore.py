@@ -33,6 +33,13 @@ def test_a_job_keeps_its_id_and_nothing_that_only_the_old_cluster_knew() -> None
     assert manifest(job(spec={"jobId": "mine"}))["spec"]["jobId"] == "mine"
 
 
+def test_a_job_keeps_what_the_gateway_wrote_of_its_submission() -> None:
+    submitted = job()
+    known = {"analysis.klipstream.io/payload-sha256": "ab12", "analysis.klipstream.io/reference": "order-7"}
+    submitted["metadata"]["annotations"] |= known
+    assert manifest(submitted)["metadata"]["annotations"] == {"note": "keep"} | known
+
+
 def test_a_request_to_a_queue_is_not_asked_again() -> None:
     queue = job() | {"kind": "AnalysisQueue"}
     queue["metadata"]["annotations"] = {"analysis.klipstream.io/clear": "default"}
