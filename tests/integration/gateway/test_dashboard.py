@@ -261,10 +261,10 @@ def test_the_command_of_the_guide_gives_the_session_key(stack):
     (command,) = re.findall(r"```bash\n(.*?)\n```", page, re.DOTALL)
     stack.world.kubectl("create", "secret", "generic", "klipstream-api-keys")
     words = shlex.split(command)
-    assert words[0] == "kubectl"
+    assert words[:3] == ["kubectl", "-n", "klipstream"]
     (random,) = re.findall(r"\$\((.*?)\)", words[-1])
     made = subprocess.run(shlex.split(random), capture_output=True, text=True, check=True).stdout.strip()
-    stack.world.kubectl(*words[1:-1], words[-1].replace(f"$({random})", made))
+    stack.world.kubectl(*words[3:-1], words[-1].replace(f"$({random})", made))
     stored = stack.world.get("secret", "klipstream-api-keys")["data"]["session-key"]
     assert b64decode(stored).decode() == made
     assert len(made) == 64
