@@ -38,7 +38,8 @@ TIMING = ("Running", "HeldUp")
 before its queue."""
 
 SLEEP = "exec sleep 600"
-EAT = "exec python3 -c 'eaten = [b\"x\" * 2**20 for _ in range(512)]'"
+# Not at once: containerd begins to listen for what the kernel kills just after a container has started.
+EAT = "sleep 2; exec python3 -c 'eaten = [b\"x\" * 2**20 for _ in range(512)]'"
 FILL = f"head -c 40000000 /dev/zero > /tmp/big; {SLEEP}"
 FIRST = 'if [ "$ANALYSIS_ATTEMPT" = 1 ]; then %s; fi'
 SAY = "echo '%s' > /dev/termination-log; "
