@@ -152,7 +152,7 @@ def answer(server: ApiServer, call: Call) -> Answer:
         return Answer(200, {"gitVersion": "v1.34.4"}, {})
     try:
         if call.path.endswith("/tokenreviews"):
-            return _json(201, _token_review(server, call.body))
+            return _success(201, _token_review(server, call.body))
         target = target_of(call.path)
         if target is None:
             raise Refused(404, "NotFound", "the server could not find the requested resource")
@@ -169,30 +169,30 @@ def _carry_out(server: ApiServer, call: Call, target: Target) -> Answer:
             params = call.params
             found = server.list(kind, namespace, params.get("labelSelector"), params.get("fieldSelector"), limit,
                                 params.get("continue"))  # fmt: skip
-            return _json(200, found)
+            return _success(200, found)
         assert namespace is not None
-        return _json(200, server.get(kind, namespace, name))
+        return _success(200, server.get(kind, namespace, name))
     assert namespace is not None
     body = call.body
     if call.method == "POST" and subresource == "binding":
         assert name is not None
         server.bind(namespace, name, body["target"]["name"], call.agent)
-        return _json(201, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
+        return _success(201, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
     if call.method == "POST":
         dry_run = "dryRun" in call.params
-        return _json(201, server.create(kind, namespace, body, call.agent, dry_run=dry_run))
+        return _success(201, server.create(kind, namespace, body, call.agent, dry_run=dry_run))
     assert name is not None
     if call.method == "PATCH":
         if call.content_type != MERGE_PATCH:
             raise Refused(415, "UnsupportedMediaType", f"{call.content_type} is not simulated")
-        return _json(200, server.patch(kind, namespace, name, body, call.agent, subresource))
+        return _success(200, server.patch(kind, namespace, name, body, call.agent, subresource))
     assert call.method == "DELETE", call.method
     wanted = body.get("preconditions") or {}
     last = server.delete(
         kind, namespace, name, call.agent, uid=wanted.get("uid"), resource_version=wanted.get("resourceVersion"),
         grace_seconds=body.get("gracePeriodSeconds"),
     )  # fmt: skip
-    return _json(200, last)
+    return _success(200, last)
 
 
 def _token_review(server: ApiServer, body: Object) -> Object:
@@ -207,7 +207,7 @@ def _token_review(server: ApiServer, body: Object) -> Object:
     return body | {"status": {"authenticated": True, "audiences": body["spec"]["audiences"], "user": user}}
 
 
-def _json(status: int, obj: Object) -> Answer:
+def _success(status: int, obj: Object) -> Answer:
     return Answer(status, obj, {}, tuple(map(version_of, filter(is_ours, obj.get("items", (obj,))))))
 
 

@@ -26,7 +26,8 @@ def nothing_twice() -> Iterator[None]:
         *((runtime, name, _once(getattr(runtime, name))) for name in ("view_job", "view_pod")),
         (clock, "_seconds", lru_cache(maxsize=1024)(clock._seconds.__wrapped__)),
     ]
-    if all_tasks := getattr(asyncio.tasks, "_all_tasks", None):  # of Python 3.11
+    all_tasks = getattr(asyncio.tasks, "_all_tasks", None)  # of Python 3.11
+    if all_tasks is not None:
         swaps.append((all_tasks, "add", _ignored))
     with exchanged(*swaps):
         yield

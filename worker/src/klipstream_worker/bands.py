@@ -8,7 +8,7 @@ from typing import Union
 Band = tuple[float, float]
 Weights = Union[Mapping[str, float], Sequence[tuple[str, float]]]
 
-# What the guide asks for; the Convex side shows the same.
+# What the guide asks for.
 STANDARD_BANDS: Mapping[str, Band] = {
     "Downloading": (0.0, 20.0),
     "Transcribing": (20.0, 40.0),

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
-from unittest import mock
+
+from klipsim.exchange import exchanged
 
 Swaps = Iterable[AbstractContextManager[Any]]
 
@@ -35,7 +36,7 @@ class Bug:
 
 def swap(owner: object, name: str, value: object) -> AbstractContextManager[Any]:
     """Exchange an attribute of one of the operator's classes or modules, which has to be there."""
-    return mock.patch.object(owner, name, value)
+    return exchanged((owner, name, value))
 
 
 def rule_of(violation: str) -> str:
