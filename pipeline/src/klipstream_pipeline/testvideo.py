@@ -13,6 +13,9 @@ FRAMES_PER_SECOND = 5
 WIDTH, HEIGHT = 160, 90
 EDGE_SECONDS = 12.0
 """No moment is nearer to the beginning or the end, so that there is something to compare it with."""
+WANDER_DB = 1.0
+"""By how much the background's level rises and falls; below signals.LEAST_RISE_DB, so that the moment alone is loud and
+chance has nothing to add to it, whatever the seed."""
 MESSAGES_PER_SECOND = 1.5
 CHEERS = 45
 LAG_SECONDS = 3.0
@@ -81,9 +84,9 @@ def _place(random: np.random.Generator, seconds: float) -> float:
 
 
 def _sound(random: np.random.Generator, seconds: float, moments: tuple[float, ...]) -> NDArray[np.float32]:
-    """Noise and hum whose level wanders slowly by a few dB, and bursts of one to two seconds."""
+    """Noise and hum whose level wanders slowly by WANDER_DB, and bursts of one to two seconds."""
     time = np.arange(int(seconds * RATE)) / RATE
-    wander_db = 3.0 * np.sin(2 * np.pi * time / random.uniform(20, 60) + random.uniform(0, 6))
+    wander_db = WANDER_DB * np.sin(2 * np.pi * time / random.uniform(20, 60) + random.uniform(0, 6))
     base = 10 ** ((-38.0 + wander_db) / 20)
     sound = base * (0.7 * random.standard_normal(len(time)) + 0.7 * np.sin(2 * np.pi * 120 * time))
     for moment in moments:
