@@ -39,7 +39,8 @@ func main() {
 	case "get":
 		for {
 			answer, err := http.Get(os.Args[2])
-			if err == nil {
+			// Until the cluster's DNS knows a new Service, its name is asked of the machine's, and anybody may answer.
+			if err == nil && answer.StatusCode == http.StatusOK {
 				body, _ := io.ReadAll(answer.Body)
 				fmt.Print(string(body))
 				return
