@@ -1,6 +1,8 @@
 """The lifecycle's decisions, one row a case: what is known, and the step that follows."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -18,11 +20,12 @@ from klipstream_operator.lifecycle import (
     Suspend,
     Wait,
     WriteStatus,
+    is_settled,
     next_step,
 )
 from klipstream_operator.store import Store
 from klipstream_operator.transitions import Transition
-from klipstream_operator.workload import AttemptView, JobView, Termination
+from klipstream_operator.workload import AttemptView, JobView, PodView, Termination, Waiting
 
 
 def seen(view_of: AttemptView | None = None, attempt: int = 1) -> Any:
@@ -194,3 +197,68 @@ def test_an_attempt_whose_pod_has_ended_is_not_resumed(fenced: bool, expected: t
     if isinstance(found, WriteStatus):
         assert found.transition is Transition.SUPERSEDED
         assert not statuses.resumable(found.status)
+
+
+STATES = (
+    job(), job(cancel=True), job(running("Starting")), job(running()), job(running(), cancel=True),
+    job(running(stop={"attempt": 1, "reason": "Unschedulable", "message": "m", "at": NOW.isoformat()})),
+    job({"phase": "BackingOff", "attempt": 1}), job({"phase": "Failed", "attempt": 1}, replay=1),
+)  # fmt: skip
+RUNS = (
+    pod("Pending", running_since=None), pod(), pod(deleted_at=NOW - timedelta(hours=1)), ended(0), ended(1),
+    pod("Pending", running_since=None, unschedulable="0/1 nodes", unschedulable_since=NOW - timedelta(hours=1)),
+)  # fmt: skip
+OWNERS = (kube_job(), kube_job(suspend=True), SUSPENDED, kube_job(conditions={"Complete": ""}))
+IDLE: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
+    ({"node_name": "other", "scheduled_at": NOW}, {}),
+    ({"waiting": (Waiting("w", "ContainerCreating", ""),), "never_ran": True}, {}),
+    ({"created_at": NOW, "message": "said more"}, {"pods_left": 2}),
+)
+
+
+@pytest.mark.parametrize(("of_pod", "of_job"), IDLE)
+def test_what_is_not_decisive_changes_no_step(of_pod: dict[str, Any], of_job: dict[str, Any]) -> None:
+    """The store has nobody look at a job for what `decisive` leaves out."""
+    cases = 0
+    for of, run, owner, reserved in product(STATES, RUNS, OWNERS, ({1}, set[int]())):
+        other_run, other_owner = replace(run, **of_pod), replace(owner, **of_job)
+        if (other_run.decisive, other_owner.decisive) != (run.decisive, owner.decisive):
+            continue
+        cases += 1
+        one = step(of, reserved, view(owner, run))
+        other = step(of, reserved, view(other_owner, other_run))
+        assert _kind(one) == _kind(other), (of.status.phase, run, owner, reserved)
+    assert cases > 100
+
+
+def _kind(step: Step) -> object:
+    """What is done; a status tells the node, and a pod that is given up is the one that was seen."""
+    match step:
+        case WriteStatus(_, transition):
+            return transition
+        case FailLostPod(pod_view):
+            assert isinstance(pod_view, PodView)
+            return pod_view.uid
+    return step
+
+
+@pytest.mark.parametrize(
+    ("of", "reserved", "settled"),
+    [
+        (job({"queueName": None}), set(), True),
+        (job(), set(), False),
+        (job(running()), {1}, False),
+        (job({"phase": "BackingOff", "attempt": 1}), set(), False),
+        (job({"phase": "Succeeded", "attempt": 1}), {1}, False),
+        (job({"phase": "Succeeded", "attempt": 1}), set(), True),
+        (job({"phase": "Cancelled"}), set(), True),
+        (job({"phase": "Failed", "attempt": 1}), set(), True),
+        (job({"phase": "Failed", "attempt": 1}, replay=1), set(), False),
+        (job({"phase": "Failed", "attempt": 1, "observedReplay": 1}, replay=1), set(), True),
+        (job({"phase": "Succeeded", "attempt": 1}, replay=1), set(), True),
+    ],
+)
+def test_a_job_is_settled_when_nothing_that_runs_can_bring_a_step(
+    of: AnalysisJob, reserved: set[int], settled: bool
+) -> None:
+    assert is_settled(of, frozenset(reserved)) is settled

@@ -1,4 +1,4 @@
-"""When a job is looked at again: each has one moment, the earliest that was asked for."""
+"""When a job is looked at again: each has one moment, the earliest that was asked for, and a settled one has none."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from klipfake.objects import NOW, UID, job
 from klipstream_operator.reconciler import Reconciler
 from klipstream_operator.store import Store
 
@@ -43,3 +44,11 @@ async def test_the_earliest_moment_counts_and_a_later_one_can_follow_it(reconcil
     assert await looked_at(reconciler) == ["clip", "film"]
     reconciler.enqueue_after("film", 0.01)
     assert await looked_at(reconciler) == ["film"]
+
+
+async def test_a_settled_job_is_not_looked_at_and_one_that_is_gone_is(reconciler: Reconciler) -> None:
+    """Of the latter a slot may be left, which only a live read frees."""
+    reconciler.store.put_job(job({"phase": "Succeeded", "attempt": 1}), NOW)
+    reconciler.enqueue(UID)
+    reconciler.enqueue("gone")
+    assert await looked_at(reconciler) == ["gone"]

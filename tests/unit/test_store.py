@@ -1,6 +1,6 @@
 """What the operator knows: newer replaces older, whoever has to look again is told, and nothing is forgotten early."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,12 +10,14 @@ from klipfake.objects import NOW, SUSPENDED, UID, ended, job, kube_job, pod, que
 from klipstream_api import Admitted, AnalysisJob, AnalysisQueue, Phase, Priority, Progress
 from klipstream_operator.capacity import shape_of
 from klipstream_operator.store import Store, queue_key, version
-from klipstream_operator.workload import AttemptView
+from klipstream_operator.workload import AttemptView, JobView, PodView, Waiting
+from klipstream_queueing.backlog import DEFAULT_LANE
 from klipstream_queueing.order import Rank
 
 KEY = ("n", "q")
 OTHER = ("n", "other")
 AT = NOW.isoformat()
+PENDING = pod("Pending", running_since=None)
 ADMITTED = {"uid": UID, "attempt": 1, "name": "a"}
 DEAD = {"phase": "Failed", "attempt": 1, "failureFingerprint": "f",
         "conditions": [{"type": "DeadLettered", "status": "True"}]}  # fmt: skip
@@ -385,18 +387,73 @@ def test_a_new_version_that_says_nothing_new_is_not_looked_at() -> None:
     assert (known.job.resource_version, known.pods["p1"].resource_version) == (7, 8)
 
 
-def test_a_queue_is_told_when_a_slot_may_be_released_and_when_a_node_had_room() -> None:
-    noted = knowing(job(running()), queues=(holding(1),), workloads=(kube_job(),))
-    noted.store.put_workload(pod("Pending", node_name=""))
-    assert noted.told() == ([UID], [], 0), "no node yet"
-    noted.store.put_workload(pod("Pending", resource_version=5))
-    assert noted.told() == ([UID], [KEY], 0), "it has a node"
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (replace(PENDING, node_name="other", scheduled_at=NOW), False),
+        (replace(PENDING, waiting=(Waiting("w", "ContainerCreating", ""),), never_ran=True), False),
+        (replace(PENDING, waiting=(Waiting("w", "ImagePullBackOff", "no such image"),)), True),
+        (pod("Running"), True),
+        (replace(PENDING, deleted_at=NOW), True),
+        (replace(PENDING, unschedulable="0/1 nodes", unschedulable_since=NOW), True),
+        (replace(PENDING, disruption="EvictionByEvictionAPI"), True),
+        (kube_job(pods_left=0), False),
+        (kube_job(conditions={"SuccessCriteriaMet": "CompletionsReached"}), False),
+        (kube_job(conditions={"Complete": ""}), True),
+        (kube_job(conditions={"Failed": "BackoffLimitExceeded"}), True),
+        (kube_job(suspend=True), True),
+        (kube_job(fenced=True), True),
+        (kube_job(queued_in="local"), True),
+    ],
+)
+def test_a_job_is_looked_at_for_what_a_step_can_turn_on(change: JobView | PodView, told: bool) -> None:
+    noted = knowing(job(running()), queues=(holding(1),), workloads=(kube_job(), PENDING))
+    noted.store.put_workload(replace(change, resource_version=9))
+    assert noted.told()[0] == ([UID] if told else [])
+    known = noted.store.attempt((UID, 1))
+    assert change in (known.job, *known.pods.values()), "it is known in any case"
+
+
+def test_a_queue_is_told_when_a_slot_may_be_released() -> None:
+    noted = knowing(job(running()), queues=(holding(1),), workloads=(kube_job(), pod("Pending")))
     noted.store.put_workload(pod(resource_version=6))
-    assert noted.told() == ([UID], [], 0), "it runs there"
+    assert noted.told() == ([UID], [], 0), "it runs"
     noted.store.put_job(new(job({"phase": "Failed", "attempt": 1})), NOW)
     assert noted.told() == ([UID], [KEY], 0), "its status is final"
     noted.store.put_workload(ended(1, resource_version=7))
     assert noted.told() == ([UID], [KEY], 0), "and now nothing of it runs"
+
+
+@pytest.mark.parametrize(
+    ("rule", "came_back", "told"),
+    [
+        ("as it was written", newer(holding(1)), False),
+        ("with another reservation", newer(holding(2)), True),
+        ("with another spec", newer(holding(1, maxConcurrentJobs=7), generation=2), True),
+        ("with an operation that is asked for", newer(holding(1), annotations={"a": "b"}), True),
+        ("deleted", newer(holding(1), deletion_timestamp=NOW), True),
+    ],
+)
+def test_what_a_queues_writer_wrote_tells_it_nothing_when_it_comes_back(
+    rule: str, came_back: AnalysisQueue, told: bool
+) -> None:
+    noted = knowing(job(), queues=(queue(),))
+    noted.store.written[KEY] = holding(1).status
+    assert noted.store.put_queue(came_back, NOW)
+    assert noted.told()[1] == ([KEY] if told else []), rule
+    assert noted.store.reserved(UID) == {entry.attempt for entry in came_back.status.admitted}
+
+
+@pytest.mark.parametrize("tries", [True, False])
+def test_a_queue_is_told_of_the_node_that_a_try_found(tries: bool) -> None:
+    short = {
+        "shape": DEFAULT_LANE, "since": AT, "missing": ["cpu"], "message": "m", "tries": 1, "nextTryAt": AT,
+        "trying": UID if tries else None,
+    }  # fmt: skip
+    held = queue({"admitted": [ADMITTED], "capacity": [short]})
+    noted = knowing(job(running()), queues=(held,), workloads=(kube_job(), pod("Pending", node_name="")))
+    noted.store.put_workload(pod("Pending", resource_version=5))
+    assert noted.told() == ([], [KEY] if tries else [], 0)
 
 
 @pytest.mark.parametrize(

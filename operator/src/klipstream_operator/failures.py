@@ -242,7 +242,6 @@ _REMEDIES = {
     "CreateContainerConfigError": _CONFIGURATION,
 }
 HOPELESS_STARTS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
-_ON_ITS_WAY = frozenset({"", "ContainerCreating", "PodInitializing"})
 
 
 def start_problem(pod: PodView, now: datetime) -> StartProblem | None:
@@ -250,7 +249,7 @@ def start_problem(pod: PodView, now: datetime) -> StartProblem | None:
 
     `now` stands in for `since` where the pod says neither when it was scheduled nor when it was created.
     """
-    troubled = next((each for each in pod.waiting if each.reason not in _ON_ITS_WAY), None)
+    troubled = pod.trouble
     if troubled is None:
         return None
     return StartProblem(

@@ -99,6 +99,14 @@ class WriteStatus:
 Step = Wait | Launch | Suspend | Resume | FenceOff | ReadLive | FailLostPod | WriteStatus
 
 
+def is_settled(job: AnalysisJob, reserved: frozenset[int]) -> bool:
+    """Whether there is no step for a job, whatever runs for it: nobody accepted it yet, or it is finished, without a
+    slot, and not to be replayed."""
+    if not statuses.is_accepted(job.status):
+        return True
+    return job.status.phase in FINISHED_PHASES and not reserved and not _wants_replay(job)
+
+
 def next_step(
     job: AnalysisJob,
     queue: AnalysisQueue | None,
@@ -113,7 +121,7 @@ def next_step(
     latest post of the worker that is not written yet.
     """
     status = job.status
-    if not statuses.is_accepted(status):
+    if is_settled(job, reserved):
         return Wait()
     unused = max((attempt for attempt in reserved if attempt > status.attempt), default=None)
     if unused is not None and (status.phase is not Phase.QUEUED or job.spec.cancel):
@@ -176,9 +184,13 @@ def _cancel_unreserved(job: AnalysisJob, attempt: int, seen: Callable[[int], Att
     return WriteStatus(statuses.cancelled(job, now, "The job was cancelled before it ran."), Transition.CANCELLED)
 
 
+def _wants_replay(job: AnalysisJob) -> bool:
+    return job.status.phase is Phase.FAILED and job.spec.replay > job.status.observed_replay
+
+
 def _replay(job: AnalysisJob, queue: AnalysisQueue | None, reserved: frozenset[int], now: datetime) -> Step:
     """A finally failed job runs again when spec.replay was raised; only once its last slot is released."""
-    if job.status.phase is not Phase.FAILED or job.spec.replay <= job.status.observed_replay or reserved:
+    if not _wants_replay(job) or reserved:
         return Wait()
     if spec_of(queue).mode is QueueMode.DRAINING:
         return WriteStatus(statuses.replay_refused(job, now), Transition.REPLAY_REFUSED)

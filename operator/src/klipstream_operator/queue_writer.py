@@ -84,7 +84,8 @@ class QueueWriter:
         """Release what is over, reserve for those that come first, write once. True if there may be more to do."""
         queue = self.store.queues[self.key]
         if not queue.status.initialized:
-            return await self._write(queue, await initial_status(queue, self.client, self.store))
+            await self._write(queue, await initial_status(queue, self.client, self.store))
+            return True
         if await self._check_template(queue):
             return True
         # 1. Slots whose attempt is over and settled.
@@ -106,9 +107,10 @@ class QueueWriter:
             if status == queue.status or (not released and not reserved and self._too_early(queue, status)):
                 return False
             with self.turnstile.reserving(self.key, chosen):
-                written = await self._write(queue, status)
+                unsure = await self._write(queue, status)
             self._act(queue, asked)
-            return written
+            # What may have become possible by the write itself: a clear goes on, there is room, nobody is in the way.
+            return unsure or bool(asked.outcomes) or bool(status.capacity) or len(chosen) < len(picked)
         finally:
             # 5. Confirmed ones are in the reservations now; the others go back to their places.
             now = self.client.now() if picked or released else now
@@ -217,25 +219,28 @@ class QueueWriter:
         return True
 
     async def _write(self, queue: AnalysisQueue, status: AnalysisQueueStatus) -> bool:
-        """One guarded write. After a conflict or a lost answer: read live, decide again."""
+        """One guarded write. After a conflict or a lost answer: read live, and True, to decide again."""
         patch = status_patch(queue.metadata, queue.status, status)
         if patch is None:
             return False
+        self.store.written[self.key] = status
         try:
             answer = await self.client.patch(
                 ANALYSIS_QUEUES, self.key[1], self.key[0], patch, subresource="status",
                 before_send=sent_once(self.fence),
             )  # fmt: skip
+            take_queue(answer, self.store, self.client)
         except (Conflict, Unreachable):
             await self._read(queue)
             return True
         except NotFound:
             self.store.remove_queue(self.key, queue.metadata.uid, self.client.now())
             return False
+        finally:
+            del self.store.written[self.key]
         self._written_at = asyncio.get_running_loop().time()
-        take_queue(answer, self.store, self.client)
         self.observe(queue, status)
-        return True
+        return False
 
     async def _read(self, queue: AnalysisQueue) -> None:
         try:

@@ -72,8 +72,10 @@ class Reconciler:
         return len(self._work_queue)
 
     def enqueue(self, uid: str) -> None:
-        """Look at an AnalysisJob soon."""
-        self._work_queue.add(uid)
+        """Look at an AnalysisJob soon, unless nothing can be decided for it."""
+        job = self.store.jobs.get(uid)
+        if job is None or not lifecycle.is_settled(job, self.store.reserved(uid)):
+            self._work_queue.add(uid)
 
     def enqueue_after(self, uid: str, seconds: float) -> None:
         """Look at an AnalysisJob after that many seconds, or sooner: each look says when the next one is due."""

@@ -61,10 +61,11 @@ class StatusWriter:
             return await self._send(job, status, patch, transition)
         assert status.queue_name is not None
         key = (job.metadata.namespace, status.queue_name)
-        async with self.turnstile.arriving(key, rank(job.model_copy(update={"status": status}))):
-            written = await self._send(job, status, patch, transition)
-        self.store.on_queue(key)
-        return written
+        try:
+            async with self.turnstile.arriving(key, rank(job.model_copy(update={"status": status}))):
+                return await self._send(job, status, patch, transition)
+        finally:
+            self.store.on_queue(key)  # whoever was held up by it, whether it came or not
 
     async def _send(
         self, job: AnalysisJob, status: AnalysisJobStatus, patch: dict[str, Any], transition: Transition

@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from klipstream_api import FINISHED_PHASES, Admitted, AnalysisJob, AnalysisQueue, Phase, Priority, Progress
+from klipstream_api import (
+    FINISHED_PHASES,
+    Admitted,
+    AnalysisJob,
+    AnalysisQueue,
+    AnalysisQueueStatus,
+    Phase,
+    Priority,
+    Progress,
+)
 from klipstream_api.meta import condition
 from klipstream_api.phases import ACTIVE_PHASES
 from klipstream_operator.capacity import shape_of
@@ -79,6 +88,8 @@ class Store:
     """What was deleted, of any kind."""
     releasing: set[str] = field(default_factory=set)
     """Jobs whose only slot is released by the write that is being made: they may be given one by the same write."""
+    written: dict[QueueKey, AnalysisQueueStatus] = field(default_factory=dict)
+    """What queues' writers are writing: its coming back tells them nothing."""
     assumed: set[str] = field(default_factory=set)
     """Jobs taken from a backlog for a reservation that is being written."""
     deleted: set[str] = field(default_factory=set)
@@ -246,8 +257,14 @@ class Store:
             self._look_at_its_jobs(queue.key, now, waiting=True)
         elif changed:
             self._look_at_its_jobs(queue.key, now, waiting=old.spec.aging != queue.spec.aging)
-        self.on_queue(queue.key)
+        if old is None or not self._is_own_write(old, queue):
+            self.on_queue(queue.key)
         return True
+
+    def _is_own_write(self, old: AnalysisQueue, new: AnalysisQueue) -> bool:
+        """Whether the queue differs by nothing but the status that its writer is writing."""
+        same = old.metadata.model_copy(update={"resource_version": new.metadata.resource_version})
+        return new.status == self.written.get(new.key) and same == new.metadata and old.spec == new.spec
 
     def queue(self, key: QueueKey) -> AnalysisQueue | None:
         """An AnalysisQueue, whoever looks after it."""
@@ -337,8 +354,10 @@ class Store:
             if old is not None and old.resource_version >= view.resource_version:
                 return
             attempt.pods[view.uid] = view
-        if old != view:  # a finalizer or a heartbeat is a new version that says nothing new
+        if old is None or old.decisive != view.decisive:  # most new versions decide nothing
             self._attempt_changed(key)
+        elif isinstance(old, PodView) and isinstance(view, PodView) and old.node_name != view.node_name:
+            self._tell_writers(key)
 
     def remove_workload(self, uid: str) -> None:
         """Forget a Job or a pod that was deleted. A pod's end is kept: it decides how the attempt ended."""
@@ -388,15 +407,25 @@ class Store:
 
     def _attempt_changed(self, key: AttemptKey) -> None:
         self.on_job(key[0])
+        self._tell_writers(key)
+
+    def _tell_writers(self, key: AttemptKey) -> None:
+        """The slot, and whether a try found a node, are all that a queue's writer wants to know of an attempt."""
+        holders = list(self.reservations.get(key[0], ()))  # whoever reserves later looks at all that is known then
         view = self.attempts.get(key)
         if view is not None:
-            # The slot and the cluster's room are all that a queue's writer wants to know; most changes are others.
-            facts = (self.releasable(*key), view.on_a_node)
-            if view.last_facts == facts:
+            before, view.last_facts = view.last_facts, (self.releasable(*key), view.on_a_node)
+            if view.last_facts == before:
                 return
-            view.last_facts = facts
-        for holder in self.reservations.get(key[0], ()):  # whoever reserves later looks at all that is known then
+            if view.last_facts[0] == before[0]:
+                holders = [holder for holder in holders if self._tries(holder, key[0])]
+        for holder in holders:
             self.on_queue(holder)
+
+    def _tries(self, key: QueueKey, uid: str) -> bool:
+        """Whether the job tries, for all of its size, if the cluster has room again."""
+        queue = self.queues.get(key)
+        return queue is not None and any(entry.trying == uid for entry in queue.status.capacity)
 
     def _forget_if_idle(self, uid: str) -> None:
         """Drop what is known of attempts of an AnalysisJob that is gone."""

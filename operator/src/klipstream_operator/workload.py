@@ -32,6 +32,10 @@ class Waiting:
     message: str
 
 
+ON_ITS_WAY = frozenset({"", "ContainerCreating", "PodInitializing"})
+"""Why a container waits that is about to start."""
+
+
 @dataclass(frozen=True, slots=True)
 class PodView:
     """A worker pod; two views are equal if they say the same, whatever the version."""
@@ -86,6 +90,19 @@ class PodView:
         worker = self.termination
         return worker if worker is not None and worker.exit_code != 0 else self.failed_beside
 
+    @property
+    def trouble(self) -> Waiting | None:
+        """The first container that something keeps from starting."""
+        return next((each for each in self.waiting if each.reason not in ON_ITS_WAY), None)
+
+    @property
+    def decisive(self) -> tuple[object, ...]:
+        """What a step of its AnalysisJob can turn on; a node, or a container on its way, decides nothing."""
+        return (
+            self.phase, self.running_since, self.termination, self.deleted_at, self.unschedulable_since,
+            self.unschedulable, self.trouble, self.disruption, self.reason, self.failed_beside,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class JobView:
@@ -139,6 +156,14 @@ class JobView:
     def over(self) -> bool:
         """By its controller's word, none of its pods is live, and none will come while its spec stays as it is."""
         return self.complete or self.failed or self.suspended
+
+    @property
+    def decisive(self) -> tuple[object, ...]:
+        """What a step of its AnalysisJob can turn on; how many pods are active or ready decides nothing."""
+        return (
+            self.suspend, self.complete, self.failed, self.suspended, self.queued_in, self.withdrawn, self.fenced,
+            self.template,
+        )  # fmt: skip
 
 
 @dataclass(slots=True)
