@@ -52,3 +52,17 @@ async def test_a_job_may_be_on_its_way_twice() -> None:
             pass
         assert turnstile.allowed(KEY, [LOW]) == []
     assert turnstile.allowed(KEY, [LOW]) == [LOW]
+
+
+async def test_nobody_passes_a_write_that_was_cancelled() -> None:
+    """Found by simulation: it may come in later, and an ending leader cancelled a queue's writer before acceptance."""
+    turnstile = Turnstile()
+    with pytest.raises(asyncio.CancelledError), turnstile.reserving(KEY, [NORMAL]):
+        raise asyncio.CancelledError
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01), turnstile.arriving(KEY, URGENT):
+            pass
+    with pytest.raises(asyncio.CancelledError):
+        async with turnstile.arriving(KEY, LOW):
+            raise asyncio.CancelledError
+    assert turnstile.allowed(KEY, [NORMAL, Rank(-1, 11, "later")]) == [NORMAL]

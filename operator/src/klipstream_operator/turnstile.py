@@ -6,7 +6,7 @@ acceptance of a job that comes first, whose answer had not arrived yet: an inver
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
@@ -34,10 +34,8 @@ class Turnstile:
         while (reservation := self._reserving.get(key)) is not None and rank < reservation.last:
             await reservation.done.wait()
         self._arriving[key].append(rank)
-        try:
+        with _when_answered(lambda: self._arriving[key].remove(rank)):
             yield
-        finally:
-            self._arriving[key].remove(rank)
 
     def allowed(self, key: QueueKey, picked: Sequence[Rank]) -> list[Rank]:
         """Those of the picked jobs that no job on its way comes before."""
@@ -51,8 +49,23 @@ class Turnstile:
             yield
             return
         reservation = self._reserving[key] = _Reservation(max(picked))
-        try:
-            yield
-        finally:
+
+        def open_again() -> None:
             del self._reserving[key]
             reservation.done.set()
+
+        with _when_answered(open_again):
+            yield
+
+
+@contextmanager
+def _when_answered(open_again: Callable[[], None]) -> Iterator[None]:
+    """Around a write: it lets others pass again, unless it was cancelled and so nobody knows whether it comes in."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
+        open_again()
+        raise
+    open_again()
