@@ -290,5 +290,4 @@ class AnalysisJob(WireModel):
     def from_wire(cls, obj: dict[str, Any]) -> "AnalysisJob":
         """Parse what the API server sent; raises pydantic.ValidationError when it is not a valid AnalysisJob."""
         job = cls.model_validate(obj)
-        parts = {"metadata": compact(job.metadata), "spec": compact(job.spec), "status": compact(job.status)}
-        return compact(job.model_copy(update=parts))
+        return compact(job, metadata=compact(job.metadata), spec=compact(job.spec), status=compact(job.status))

@@ -263,8 +263,10 @@ class Store:
 
     def _is_own_write(self, old: AnalysisQueue, new: AnalysisQueue) -> bool:
         """Whether the queue differs by nothing but the status that its writer is writing."""
-        same = old.metadata.model_copy(update={"resource_version": new.metadata.resource_version})
-        return new.status == self.written.get(new.key) and same == new.metadata and old.spec == new.spec
+        written = self.written.get(new.key)
+        if written is None or new.status != written or old.spec != new.spec:
+            return False
+        return old.metadata.model_copy(update={"resource_version": new.metadata.resource_version}) == new.metadata
 
     def queue(self, key: QueueKey) -> AnalysisQueue | None:
         """An AnalysisQueue, whoever looks after it."""

@@ -248,7 +248,7 @@ class ApiServer:
             kept = {"status": before["status"]} if "status" in before else {}
             after = {key: value for key, value in after.items() if key != "status"} | kept
         if kind.custom:
-            after = with_defaults(kind.qualified, after)
+            after = with_defaults(kind.qualified, after, "status" if subresource == "status" else None)
         if kind.counts_generations and after.get("spec") != before.get("spec"):
             after["metadata"] = after["metadata"] | {"generation": own["generation"] + 1}
         if after == before:

@@ -31,7 +31,10 @@ def with_condition(
 
 def owner_uid(obj: Object) -> str:
     """Uid of the object's controller."""
-    return next((ref["uid"] for ref in obj["metadata"].get("ownerReferences") or () if ref.get("controller")), "")
+    for reference in obj["metadata"].get("ownerReferences") or ():
+        if reference.get("controller"):
+            return str(reference["uid"])
+    return ""
 
 
 class _Controller:

@@ -46,10 +46,16 @@ _DEFAULTS = {
 }
 
 
-def with_defaults(resource: str, obj: Object) -> Object:
-    """The object with what its schema adds."""
+def with_defaults(resource: str, obj: Object, part: str | None = None) -> Object:
+    """The object with what its schema adds, or adds to a part of it that it has."""
     defaults = _DEFAULTS.get(resource)
-    return obj if defaults is None else _filled(obj, defaults)
+    if defaults is None:
+        return obj
+    if part is None:
+        filled: Object = _filled(obj, defaults)
+        return filled
+    inner = _filled(obj[part], defaults.below[part])
+    return obj if inner is obj[part] else obj | {part: inner}
 
 
 def _filled(value: Any, defaults: _Defaults) -> Any:
