@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from klipstream_api import AnalysisJob, AnalysisJobStatus
-from klipstream_kube import Client
+from klipstream_kube import ApiError, Client
 from klipstream_operator import statuses
 from klipstream_operator.status_writer import StatusWriter
 from klipstream_operator.store import Store
@@ -90,3 +90,16 @@ async def test_what_the_queue_decided_is_decided_again_after_the_server_asked_to
     writer = StatusWriter(client, store, lambda: sends.append(None), Turnstile())
     assert await writer.write(job, status, transition) == (sent == 2)
     assert len(sends) == sent
+
+
+async def test_a_queue_hears_of_an_acceptance_that_failed(server: Any, client: Client) -> None:
+    """Somebody may have been held up by it who is free to go now."""
+    job = AnalysisJob.from_wire(WIRE)
+    server.on("PATCH", STATUS, server.refuse(403, "Forbidden"))
+    told: list[tuple[str, str]] = []
+    store = Store(lambda _: None, told.append, lambda: None)
+    store.put_job(job, client.now())
+    status = job.status.model_copy(update={"sequence": 1, "queue_name": "q"})
+    with pytest.raises(ApiError):
+        await StatusWriter(client, store, None, Turnstile()).write(job, status, Transition.ACCEPTED)
+    assert told == [("n", "q")]

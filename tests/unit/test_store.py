@@ -438,7 +438,7 @@ def test_what_a_queues_writer_wrote_tells_it_nothing_when_it_comes_back(
     rule: str, came_back: AnalysisQueue, told: bool
 ) -> None:
     noted = knowing(job(), queues=(queue(),))
-    noted.store.written[KEY] = holding(1).status
+    noted.store.being_written[KEY] = holding(1).status
     assert noted.store.put_queue(came_back, NOW)
     assert noted.told()[1] == ([KEY] if told else []), rule
     assert noted.store.reserved(UID) == {entry.attempt for entry in came_back.status.admitted}

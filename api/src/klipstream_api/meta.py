@@ -12,6 +12,11 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
+def whole_milliseconds(moment: datetime) -> datetime:
+    """The moment that rfc3339 writes."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
 Time = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
 """A moment in UTC; RFC 3339 on the wire."""
 

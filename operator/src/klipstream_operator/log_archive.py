@@ -112,7 +112,8 @@ class LogArchive:
     """Queues whose store cannot be used from here, each with the store for which that was said."""
 
     def look(self, uid: str) -> None:
-        """Look at an AnalysisJob soon, if there may be a log to archive; called for every change."""
+        """Look at an AnalysisJob soon, if there may be a log to archive; called when it, or what runs for it,
+        changed decisively."""
         if self._candidates(uid):
             self._work_queue.add(uid)
 

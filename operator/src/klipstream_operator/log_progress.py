@@ -58,7 +58,7 @@ class _Followed:
 
 
 class LogProgress:
-    """Follows logs while it runs; `look` is called for every change of a job, its queue or its pods."""
+    """Follows logs while it runs; `look` is called when a job, its queue or what runs for it changed decisively."""
 
     def __init__(
         self, client: Client, store: Store, book: ProgressBook, streams_at_most: int = STREAMS_AT_MOST

@@ -66,7 +66,7 @@ class Purger:
     # --- what changed ----------------------------------------------------------------------------------------
 
     def look(self, uid: str) -> None:
-        """Note when a job is due; called for every change."""
+        """Note when a job is due; called when it, or what runs for it, changed decisively."""
         job = self.store.jobs.get(uid)
         at = purge_at(job, self._queue(job)) if job is not None else None
         if at is None:

@@ -5,9 +5,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from klipstream_api import Admitted, AnalysisQueue, AnalysisQueueStatus, OperationName
+from klipstream_api.meta import whole_milliseconds
 from klipstream_kube import ApiError, Client, Conflict, NotFound, Unreachable
 from klipstream_operator.administration import Answer, answer
 from klipstream_operator.capacity import next_try, open_lanes
@@ -84,13 +85,16 @@ class QueueWriter:
         """Release what is over, reserve for those that come first, write once. True if there may be more to do."""
         queue = self.store.queues[self.key]
         if not queue.status.initialized:
-            await self._write(queue, await initial_status(queue, self.client, self.store))
+            status = await initial_status(queue, self.client, self.store)
+            patch = status_patch(queue.metadata, queue.status, status)
+            assert patch is not None, "it was not initialized"
+            await self._write(queue, status, patch)
             return True
         if await self._check_template(queue):
             return True
         # 1. Slots whose attempt is over and settled.
         released = [entry for entry in queue.status.admitted if self.store.releasable(entry.uid, entry.attempt)]
-        now = self.client.now()
+        now = whole_milliseconds(self.client.now())  # so that what comes back is what was written
         self.store.come_due(now)
         self._let_wait(released, now)
         # 2. What administrators ask for. Nothing is reserved in the write that clears the queue.
@@ -106,11 +110,16 @@ class QueueWriter:
             status = fold(queue, self.store, released, reserved, asked, now)
             if status == queue.status or (not released and not reserved and self._too_early(queue, status)):
                 return False
+            patch = status_patch(queue.metadata, queue.status, status)
+            if patch is None:
+                return False
             with self.turnstile.reserving(self.key, chosen):
-                unsure = await self._write(queue, status)
+                unsure = await self._write(queue, status, patch)
             self._act(queue, asked)
-            # What may have become possible by the write itself: a clear goes on, there is room, nobody is in the way.
-            return unsure or bool(asked.outcomes) or bool(status.capacity) or len(chosen) < len(picked)
+            # What may have become possible by the write itself: a clear goes on, nobody is in the way any more, and
+            # lanes are open that were closed by the shortages before it.
+            short = bool(queue.status.capacity or status.capacity)
+            return unsure or bool(asked.outcomes) or short or len(chosen) < len(picked)
         finally:
             # 5. Confirmed ones are in the reservations now; the others go back to their places.
             now = self.client.now() if picked or released else now
@@ -218,12 +227,9 @@ class QueueWriter:
             self._counters_due = loop.call_later(wait, self.dirty.set)
         return True
 
-    async def _write(self, queue: AnalysisQueue, status: AnalysisQueueStatus) -> bool:
+    async def _write(self, queue: AnalysisQueue, status: AnalysisQueueStatus, patch: dict[str, Any]) -> bool:
         """One guarded write. After a conflict or a lost answer: read live, and True, to decide again."""
-        patch = status_patch(queue.metadata, queue.status, status)
-        if patch is None:
-            return False
-        self.store.written[self.key] = status
+        self.store.being_written[self.key] = status
         try:
             answer = await self.client.patch(
                 ANALYSIS_QUEUES, self.key[1], self.key[0], patch, subresource="status",
@@ -237,7 +243,7 @@ class QueueWriter:
             self.store.remove_queue(self.key, queue.metadata.uid, self.client.now())
             return False
         finally:
-            del self.store.written[self.key]
+            del self.store.being_written[self.key]
         self._written_at = asyncio.get_running_loop().time()
         self.observe(queue, status)
         return False

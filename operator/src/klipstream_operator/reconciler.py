@@ -74,7 +74,9 @@ class Reconciler:
     def enqueue(self, uid: str) -> None:
         """Look at an AnalysisJob soon, unless nothing can be decided for it."""
         job = self.store.jobs.get(uid)
-        if job is None or not lifecycle.is_settled(job, self.store.reserved(uid)):
+        if job is not None and lifecycle.is_settled(job, self.store.reserved(uid)):
+            self._failures.pop(uid, None)
+        else:
             self._work_queue.add(uid)
 
     def enqueue_after(self, uid: str, seconds: float) -> None:

@@ -27,7 +27,7 @@ class Replayer:
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
     def look(self, key: QueueKey) -> None:
-        """See to a queue's replays if one is under way; called when the queue's writer is woken."""
+        """See to a queue's replays if one is under way; called when it, or a job of it, changed."""
         queue = self.store.queues.get(key)
         if queue is not None and any(replay.state in UNFINISHED for replay in queue.status.replays):
             self.wanted.set()

@@ -71,7 +71,7 @@ class Runtime:
         self._tried = asyncio.Event()
         """Set once the Lease was tried to be taken early, or will not be: the caches may be filled."""
         shard = settings.shard
-        self.store = Store(self._job_changed, self._queue_changed, self._unaccepted_changed, shard)
+        self.store = Store(self._job_changed, self._queue_changed, self._unaccepted_changed, shard, self._look_at_queue)
         traced = settings.tracing
         tracing = Tracing.where_asked(traced, "klipstream-operator", settings.identity)
         self.shown = Observability(client, self.store, settings.identity, settings.events, tracing)
@@ -142,9 +142,13 @@ class Runtime:
             self.archive.look(uid)
 
     def _queue_changed(self, key: QueueKey) -> None:
-        self.shown.queue_seen(key)
         if self.leading:
             self.admission.enqueue(key)
+        self._look_at_queue(key)
+
+    def _look_at_queue(self, key: QueueKey) -> None:
+        self.shown.queue_seen(key)
+        if self.leading:
             self.replayer.look(key)
             self.purger.look_at_queue(key)
 
@@ -387,9 +391,11 @@ class Runtime:
 
     async def _look_at_everything(self) -> None:
         """Look at each job once, those with a slot first, and few at a time: what is reserved meanwhile goes ahead."""
-        for uid in [*self.store.reservations, *self.store.jobs]:
+        for number, uid in enumerate([*self.store.reservations, *self.store.jobs], 1):
             if self.reconciler.queue_length >= LOOKED_AT_ONCE:
                 await asyncio.sleep(LOOK_SECONDS)
+            elif number % LOOKED_AT_ONCE == 0:  # finished ones make no queue, but take their time all the same
+                await asyncio.sleep(0)
             self.reconciler.enqueue(uid)
             self._look_at_finished(uid)
 

@@ -53,7 +53,8 @@ def queue_key(job: AnalysisJob) -> QueueKey | None:
 class Store:
     """Jobs, queues, attempts and what follows from them.
 
-    `on_job` and `on_queue` are called with what has to be looked at again; they must only take a note.
+    `on_job` and `on_queue` are called with what has to be looked at again, and `on_written` with a queue whose writer
+    has written what it was about to, which it knows and others do not; they must only take a note.
     """
 
     on_job: Callable[[str], None]
@@ -61,6 +62,7 @@ class Store:
     on_unaccepted: Callable[[], None]
     shard: Shard = field(default_factory=Shard)
     """The queues that are looked after; of others' jobs only those are held that no queue took yet."""
+    on_written: Callable[[QueueKey], None] = lambda _: None
     jobs: dict[str, AnalysisJob] = field(default_factory=dict)
     queues: dict[QueueKey, AnalysisQueue] = field(default_factory=dict)
     elsewhere: dict[QueueKey, AnalysisQueue] = field(default_factory=dict)
@@ -88,7 +90,7 @@ class Store:
     """What was deleted, of any kind."""
     releasing: set[str] = field(default_factory=set)
     """Jobs whose only slot is released by the write that is being made: they may be given one by the same write."""
-    written: dict[QueueKey, AnalysisQueueStatus] = field(default_factory=dict)
+    being_written: dict[QueueKey, AnalysisQueueStatus] = field(default_factory=dict)
     """What queues' writers are writing: its coming back tells them nothing."""
     assumed: set[str] = field(default_factory=set)
     """Jobs taken from a backlog for a reservation that is being written."""
@@ -252,18 +254,20 @@ class Store:
             self.elsewhere[queue.key] = queue
             return True
         self.queues[queue.key] = queue
-        self._put_reservations(queue.key, old, queue, now)
+        came = self._put_reservations(queue.key, old, queue, now)
         if old is None or old.metadata.uid != queue.metadata.uid or old.status.operations != queue.status.operations:
             self._look_at_its_jobs(queue.key, now, waiting=True)
         elif changed:
             self._look_at_its_jobs(queue.key, now, waiting=old.spec.aging != queue.spec.aging)
-        if old is None or not self._is_own_write(old, queue):
+        if old is None or came or not self._is_own_write(old, queue):
             self.on_queue(queue.key)
+        else:
+            self.on_written(queue.key)
         return True
 
     def _is_own_write(self, old: AnalysisQueue, new: AnalysisQueue) -> bool:
         """Whether the queue differs by nothing but the status that its writer is writing."""
-        written = self.written.get(new.key)
+        written = self.being_written.get(new.key)
         if written is None or new.status != written or old.spec != new.spec:
             return False
         return old.metadata.model_copy(update={"resource_version": new.metadata.resource_version}) == new.metadata
@@ -311,7 +315,9 @@ class Store:
 
     def _put_reservations(
         self, key: QueueKey, old: AnalysisQueue | None, new: AnalysisQueue | None, now: datetime
-    ) -> None:
+    ) -> bool:
+        """Take in which attempts hold a slot; True if a job came into the backlog by it that had not been there."""
+        came = False
         before = {(e.uid, e.attempt) for e in old.status.admitted} if old is not None else set()
         after = {(e.uid, e.attempt) for e in new.status.admitted} if new is not None else set()
         for uid in sorted({uid for uid, _ in before ^ after}):
@@ -324,8 +330,9 @@ class Store:
             if not by_queue:
                 del self.reservations[uid]
                 self._forget_if_idle(uid)
-            self.refresh(uid, now)
+            came = self.refresh(uid, now) or came
             self.on_job(uid)
+        return came
 
     def reserved(self, uid: str) -> frozenset[int]:
         """The attempts of an AnalysisJob that hold a slot."""

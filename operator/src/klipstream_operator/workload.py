@@ -97,7 +97,10 @@ class PodView:
 
     @property
     def decisive(self) -> tuple[object, ...]:
-        """What a step of its AnalysisJob can turn on; a node, or a container on its way, decides nothing."""
+        """What a step of its AnalysisJob can turn on; a node, or a container on its way, decides nothing.
+
+        When it was created and scheduled only moves a deadline that its trouble sets, and both come before that.
+        """
         return (
             self.phase, self.running_since, self.termination, self.deleted_at, self.unschedulable_since,
             self.unschedulable, self.trouble, self.disruption, self.reason, self.failed_beside,

@@ -14,8 +14,8 @@ WIDTH, HEIGHT = 160, 90
 EDGE_SECONDS = 12.0
 """No moment is nearer to the beginning or the end, so that there is something to compare it with."""
 WANDER_DB = 1.0
-"""By how much the background's level rises and falls; below signals.LEAST_RISE_DB, so that the moment alone is loud and
-chance has nothing to add to it, whatever the seed."""
+"""How far the background's level goes up and down from its middle, and that is what a rise is measured from: less than
+signals.LEAST_RISE_DB, so that the moment alone is loud and chance has nothing to add to it, whatever the seed."""
 MESSAGES_PER_SECOND = 1.5
 CHEERS = 45
 LAG_SECONDS = 3.0
