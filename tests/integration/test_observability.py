@@ -165,7 +165,8 @@ def test_a_restart_that_was_asked_for_is_announced_before_the_memory_is_gone(wor
     world.until(lambda: ("Normal", "Restart") in events(world, "AnalysisQueue", "default"), "it is announced")
 
 
-def test_nothing_is_written_while_nothing_changes(world: World) -> None:
+def test_nothing_is_written_while_nothing_changes(start: Start) -> None:
+    world = start(KLIPSTREAM_SWEEP_SECONDS="3")
     world.queue(maxConcurrentJobs=1)
     world.job("runs", params={"fake_seconds": "300"})
     world.job("waits")

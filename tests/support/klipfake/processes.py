@@ -73,6 +73,10 @@ class Process:
         return code
 
 
+SWEEP_SECONDS = "600"
+"""Longer than a test: what nobody is woken for is not to be mended by the sweep before anybody sees it."""
+
+
 class Operator(Process):
     """The operator with ports of its own and a short Lease."""
 
@@ -89,7 +93,7 @@ class Operator(Process):
                 "KLIPSTREAM_NAMESPACES": namespace,
                 "KLIPSTREAM_LEASE_NAMESPACE": namespace,
                 "KLIPSTREAM_LEASE_SECONDS": "4",
-                "KLIPSTREAM_SWEEP_SECONDS": "3",
+                "KLIPSTREAM_SWEEP_SECONDS": SWEEP_SECONDS,
                 "KLIPSTREAM_PROGRESS_HOST": self.progress_host,
                 "KLIPSTREAM_PROGRESS_PORT": str(self.progress_port),
                 "KLIPSTREAM_LIVENESS_HOST": "127.0.0.1",
