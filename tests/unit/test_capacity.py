@@ -150,7 +150,8 @@ def test_which_sizes_may_start(rule: str, entry: CapacityShortage, taken: dict[s
 
 
 def test_the_queue_wakes_up_for_the_next_try_only_while_none_is_under_way() -> None:
-    assert next_try(with_shortage(short(next_try_at=at(7)))) == at(7)
-    assert next_try(with_shortage(short(trying="x"))) is None
-    assert next_try(with_shortage(short(next_try_at=at(9)), short(shape="b", next_try_at=at(3)))) == at(3)
-    assert next_try(queue()) is None
+    assert next_try(with_shortage(short(next_try_at=at(7))), at(0)) == at(7)
+    assert next_try(with_shortage(short(trying="x")), at(0)) is None
+    assert next_try(with_shortage(short(next_try_at=at(9)), short(shape="b", next_try_at=at(3))), at(0)) == at(3)
+    assert next_try(with_shortage(short(next_try_at=at(9)), short(shape="b", next_try_at=at(3))), at(3)) == at(9)
+    assert next_try(queue(), at(0)) is None

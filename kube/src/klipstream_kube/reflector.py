@@ -40,7 +40,9 @@ class Reflector:
     reported to `on_delete` as {"metadata": {name, namespace, uid, resourceVersion}} of the last sight. An
     object deleted and created again under its name meanwhile yields `on_delete` of the old uid first.
     `on_upsert` may see the same version of an object twice, never an older one after a newer (but for a
-    store that was restored from a backup). `on_synced` follows every complete list.
+    store that was restored from a backup). `on_synced` follows every complete list, and before it
+    `on_listed` with its resourceVersion and the uids of its objects: whoever knows more than was reported, such as what
+    it created itself, learns that it is gone.
 
     `synced` is set by the first complete list. `problem` says, for a readiness probe, what keeps the
     picture from being current and what to do about it; None while all is well. Callbacks are synchronous
@@ -57,6 +59,7 @@ class Reflector:
         field_selector: str | None = None,
         on_upsert: Callable[[Object], None],
         on_delete: Callable[[Object], None],
+        on_listed: Callable[[int, set[str]], None] | None = None,
         on_synced: Callable[[], None] | None = None,
         log: logging.Logger,
     ) -> None:
@@ -66,6 +69,7 @@ class Reflector:
         self._selectors: dict[str, Any] = {"label_selector": label_selector, "field_selector": field_selector}
         self._on_upsert = on_upsert
         self._on_delete = on_delete
+        self._on_listed = on_listed
         self._on_synced = on_synced
         self._log = log
         self._seen: dict[_Key, _Seen] = {}
@@ -109,7 +113,7 @@ class Reflector:
 
     async def _list(self) -> None:
         self._verb = "list"
-        listed: set[_Key] = set()
+        listed: dict[_Key, str] = {}
         version = ""
         pages = self._client.list_pages(self._resource, self._namespace, **self._selectors)
         async with aclosing(read_ahead(pages)) as ahead:
@@ -119,12 +123,14 @@ class Reflector:
                     # Items of a list do not carry what the list itself says once.
                     item.setdefault("apiVersion", self._resource.api_version)
                     item.setdefault("kind", self._resource.kind)
-                    listed.add(_key(item))
+                    listed[_key(item)] = item["metadata"]["uid"]
                     self._upsert(item)
         for key in [key for key in self._seen if key not in listed]:
             self._forget(key)
         self._version = version
         self.synced.set()
+        if self._on_listed is not None:
+            self._on_listed(int(version), set(listed.values()))
         if self._on_synced is not None:
             self._on_synced()
 

@@ -35,9 +35,10 @@ def open_lanes(queue: AnalysisQueue, taken: Mapping[str, str], now: datetime) ->
     return is_open
 
 
-def next_try(queue: AnalysisQueue) -> datetime | None:
-    """When the next job tries; None where nothing is short, or one is trying now."""
-    return min((entry.next_try_at for entry in queue.status.capacity if entry.trying is None), default=None)
+def next_try(queue: AnalysisQueue, now: datetime) -> datetime | None:
+    """When the next lane opens for a try; None where none will by itself. One that is open may have no job in it."""
+    moments = (entry.next_try_at for entry in queue.status.capacity if entry.trying is None)
+    return min((moment for moment in moments if moment > now), default=None)
 
 
 def shortages(

@@ -61,6 +61,8 @@ class QueueWriter:
     dirty: asyncio.Event = field(default_factory=asyncio.Event)
     _reconciling: tuple[str, int | None] | None = None
     """The request to reconcile that is being carried out, and what its sweep mended once it is done."""
+    _decided_at: datetime | None = None
+    """The moment that the last turn decided for."""
     _next_try: asyncio.TimerHandle | None = None
     _written_at: float = 0.0
     _counters_due: asyncio.TimerHandle | None = None
@@ -95,6 +97,7 @@ class QueueWriter:
         # 1. Slots whose attempt is over and settled.
         released = [entry for entry in queue.status.admitted if self.store.releasable(entry.uid, entry.attempt)]
         now = whole_milliseconds(self.client.now())  # so that what comes back is what was written
+        self._decided_at = now
         self.store.come_due(now)
         self._let_wait(released, now)
         # 2. What administrators ask for. Nothing is reserved in the write that clears the queue.
@@ -200,14 +203,14 @@ class QueueWriter:
             raise RestartRequested(f"AnalysisQueue {queue.metadata.namespace}/{queue.metadata.name}")
 
     def _set_next_try(self) -> None:
-        """Wake up when the next job may try whether the cluster has room."""
+        """Wake up when a lane opens that was closed in the last turn, for a job that tries if the cluster has room."""
         queue = self.store.queues.get(self.key)
-        moment = next_try(queue) if queue is not None else None
+        moment = next_try(queue, self._decided_at) if queue is not None and self._decided_at is not None else None
         if self._next_try is not None:
             self._next_try.cancel()
             self._next_try = None
-        if moment is not None and moment > (now := self.client.now()):
-            delay = (moment - now).total_seconds() + 0.001
+        if moment is not None:
+            delay = max(0.0, (moment - self.client.now()).total_seconds()) + 0.001
             self._next_try = asyncio.get_running_loop().call_later(delay, self.dirty.set)
 
     def _too_early(self, queue: AnalysisQueue, status: AnalysisQueueStatus) -> bool:

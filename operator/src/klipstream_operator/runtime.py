@@ -34,7 +34,7 @@ from klipstream_operator.store import QueueKey, Store
 from klipstream_operator.sweep import CHILDREN, Sweep
 from klipstream_operator.taking import take_queue
 from klipstream_operator.turnstile import Turnstile
-from klipstream_operator.workload import view_job, view_pod
+from klipstream_operator.workload import JobView, PodView, view_job, view_pod
 from klipstream_sealing import RingFile
 from klipstream_service.pages import metrics, pages
 from klipstream_service.tasks import none_ends
@@ -163,6 +163,7 @@ class Runtime:
             selector: str | None,
             upsert: Callable[[dict[str, Any]], object],
             delete: Callable[[str], object],
+            listed: Callable[[str | None, int, set[str]], None],
         ) -> Reflector:
             watch = self._watches[resource, namespace] = Reflector(
                 self.client,
@@ -171,15 +172,34 @@ class Runtime:
                 label_selector=selector,
                 on_upsert=lambda obj: (upsert(obj), None)[1],
                 on_delete=lambda obj: (delete(obj["metadata"]["uid"]), None)[1],
+                on_listed=partial(listed, namespace),
                 on_synced=lambda: self.shown.metrics.listed(resource.qualified_name),
                 log=log,
             )
             return watch
 
         return [
-            reflector(ANALYSIS_JOBS, None, partial(self._take_analysis_job, namespace), self.store.remove_job),
-            reflector(JOBS, CHILDREN, self._take_job, self.store.remove_workload),
-            reflector(PODS, CHILDREN, self._take_pod, self.store.remove_workload),
+            reflector(
+                ANALYSIS_JOBS,
+                None,
+                partial(self._take_analysis_job, namespace),
+                self.store.remove_job,
+                self.store.keep_listed_jobs,
+            ),
+            reflector(
+                JOBS,
+                CHILDREN,
+                self._take_job,
+                self.store.remove_workload,
+                partial(self.store.keep_listed_workloads, JobView),
+            ),
+            reflector(
+                PODS,
+                CHILDREN,
+                self._take_pod,
+                self.store.remove_workload,
+                partial(self.store.keep_listed_workloads, PodView),
+            ),
         ]
 
     def _take_analysis_job(self, namespace: str | None, obj: dict[str, Any]) -> None:

@@ -159,6 +159,15 @@ class Store:
                 self.on_queue(key)
         self.on_job(uid)
 
+    def keep_listed_jobs(self, namespace: str | None, upto: int, listed: set[str]) -> None:
+        """Forget AnalysisJobs that a complete list of that resourceVersion does not hold, though it is newer than they.
+
+        A watch that begins anew reports no deletion of what it had never told, such as what a live read brought.
+        """
+        for uid, job in list(self.jobs.items()):
+            if uid not in listed and version(job) <= upto and namespace in (None, job.metadata.namespace):
+                self.remove_job(uid)
+
     def _count(self, job: AnalysisJob, step: int) -> None:
         key = queue_key(job)
         if key is None:
@@ -383,6 +392,17 @@ class Store:
         if attempt.job is None and not attempt.pods and not owned and key[0] not in self.reservations:
             del self.attempts[key]
         self._attempt_changed(key)
+
+    def keep_listed_workloads(
+        self, kind: type[JobView | PodView], namespace: str | None, upto: int, listed: set[str]
+    ) -> None:
+        """The same of Kubernetes Jobs or pods: those that the answer to our own creation told of, above all."""
+        for uid, key in list(self.workloads.items()):
+            attempt = self.attempt(key)
+            view = attempt.job if attempt.job is not None and attempt.job.uid == uid else attempt.pods.get(uid)
+            known = isinstance(view, kind) and view.resource_version <= upto and uid not in listed
+            if view is not None and known and namespace in (None, view.namespace):
+                self.remove_workload(uid)
 
     def knows(self, view: JobView | PodView) -> bool:
         """Whether a Job or pod counts as there; a pod that has ended is kept for how it ended, there or not."""

@@ -41,6 +41,8 @@ from klipstream_operator.status_writer import StatusWriter
 HORIZON_SECONDS = 45.0
 """Users act and faults begin within this time."""
 SWEEP_SECONDS = 20
+NEVER_SECONDS = 86_400
+"""Where no watch swallows anything nobody sweeps, and so whoever is not woken never finishes."""
 WRITES_AT_LEAST = 200
 """A run that is over with fewer writes goes on with further submissions."""
 FURTHER_AT_ONCE = 3
@@ -170,9 +172,11 @@ class _World:
         self.users = Users(self.server, scenario.plan, self._act_later, self._may_delete)
         self.bugs: list[str] = []
         lease = self.rng.choice(("5", "15", "15"))
+        swallowed = any(fault.kind == "watch swallows" for fault in scenario.faults)
         self.environment = {
             "KLIPSTREAM_NAMESPACES": NAMESPACE, "KLIPSTREAM_LEASE_SECONDS": lease,
-            "KLIPSTREAM_SWEEP_SECONDS": str(SWEEP_SECONDS), "KLIPSTREAM_ARCHIVE_LOGS": "false",
+            "KLIPSTREAM_SWEEP_SECONDS": str(SWEEP_SECONDS if swallowed else NEVER_SECONDS),
+            "KLIPSTREAM_ARCHIVE_LOGS": "false",
             "KLIPSTREAM_EVENTS": "on" if self.rng.random() < 0.05 else "off",
         }  # fmt: skip
         self.replicas: list[Replica] = []
