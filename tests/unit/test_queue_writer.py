@@ -3,6 +3,7 @@
 The API server is a real HTTP server that merges what it is sent.
 """
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -130,3 +131,17 @@ async def test_nothing_is_written_twice(server: Any, writer_of: Any) -> None:
     for _ in range(3):
         assert not await writer.turn()
     assert len(server.sent("PATCH")) == 1
+
+
+async def test_a_lane_is_waited_for_though_another_has_been_open_for_long(writer_of: Any, client: Client) -> None:
+    """Nobody waits in the open one, so that the turn leaves its shortage as it is."""
+    soon = client.now() + timedelta(seconds=0.3)
+    long_ago = {"shape": "large", "since": AGO, "message": "m", "tries": 1, "nextTryAt": AGO}
+    told = Told(queue({"capacity": [long_ago, long_ago | {"shape": DEFAULT_LANE, "nextTryAt": soon}]}), waiting())
+    running_writer = asyncio.create_task((writer := writer_of(told)).run())
+    writer.dirty.set()
+    async with asyncio.timeout(10):
+        while told.admitted != [NEXT]:
+            await asyncio.sleep(0.02)
+    assert client.now() >= soon
+    running_writer.cancel()

@@ -485,6 +485,31 @@ def test_a_job_that_starts_without_a_slot_is_told_to_its_queue() -> None:
     assert noted.told() == ([UID], [KEY], 0)
 
 
+@pytest.mark.parametrize(
+    ("rule", "namespace", "upto", "listed", "kept"),
+    [
+        ("what the list holds is there", None, 20, {UID, "j1", "p1"}, True),
+        ("what came after the list may be there", None, 2, set(), True),
+        ("another namespace was listed", "other", 20, set(), True),
+        ("what was there before the list, and is not in it, is gone", None, 20, set(), False),
+        ("and so it is in its own namespace", "n", 20, set(), False),
+    ],
+)
+def test_what_a_complete_list_does_not_hold_is_forgotten(
+    rule: str, namespace: str | None, upto: int, listed: set[str], kept: bool
+) -> None:
+    """Its watch had never told of it: the answer to our own creation did, or a live read."""
+    noted = knowing(job(running()), queues=(holding(1),), workloads=(kube_job(), pod()))
+    noted.store.keep_listed_workloads(JobView, namespace, upto, listed)
+    assert (noted.store.attempt((UID, 1)).job is not None) == kept, rule
+    assert noted.store.pod("p1") is not None, "pods were not listed"
+    noted.store.keep_listed_workloads(PodView, namespace, upto, listed)
+    assert (noted.store.pod("p1") is not None) == kept, rule
+    assert noted.told() == (([], [], 0) if kept else ([UID, UID], [], 0)), rule
+    noted.store.keep_listed_jobs(namespace, upto, listed)
+    assert (UID in noted.store.jobs) == kept, rule
+
+
 def test_what_runs_is_found_by_attempt_and_by_its_own_uid() -> None:
     store = knowing(workloads=(kube_job(), pod(), pod(uid="p2", attempt=2))).store
     assert store.attempt((UID, 2)) == AttemptView(pods={"p2": pod(uid="p2", attempt=2)})

@@ -102,6 +102,14 @@ def scene(server) -> Scene:
     return Scene(server)
 
 
+async def test_a_complete_list_tells_its_version_and_all_that_it_holds(scene, client) -> None:
+    scene.lists = [scene.listed(9, pod("a", 3), token="more"), scene.listed(9, pod("b", 4))]
+    told: list[tuple[int, set[str]]] = []
+    async with scene.running(client, on_listed=lambda version, uids: told.append((version, uids))) as reflector:
+        await reflector.synced.wait()
+    assert told == [(9, {"uid-a", "uid-b"})]
+
+
 async def test_the_list_comes_first_and_the_watch_begins_where_it_ended(scene, client) -> None:
     scene.lists = [scene.listed(9, pod("a", 3), token="more"), scene.listed(9, pod("b", 4))]
     scene.watches = [scene.watched(event("MODIFIED", pod("a", 10)), event("DELETED", pod("b", 11)))]
