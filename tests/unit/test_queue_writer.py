@@ -113,16 +113,20 @@ async def test_once_a_try_found_a_node_those_behind_it_follow(server: Any, write
 
 
 async def test_a_replay_that_goes_on_is_told_to_those_who_carry_it_out(writer_of: Any) -> None:
-    """The canary has succeeded: the writer notes that the others may follow, and the Replayer has to hear of it."""
+    """The canary has succeeded: the Replayer hears that the others follow. That there are none, nobody else says."""
     replay = {
         "fingerprint": "f", "requestedAt": AGO, "state": "Canary", "canary": "a", "canaryUID": UID, "canaryReplay": 1,
-        "jobs": 2,
     }  # fmt: skip
     canary = job({"phase": "Succeeded", "attempt": 2, "observedReplay": 1, "finishedAt": AGO.isoformat()}, replay=1)
     told = Told(queue({"replays": [replay]}), canary)
-    assert not await writer_of(told).turn()
+    writer = writer_of(told)
+    assert await writer.turn()
     assert told.store.queues[KEY].status.replays[0].state == "Releasing"
     assert (told.writer, told.others) == (0, 1)
+    assert await writer.turn()
+    assert told.store.queues[KEY].status.replays[0].state == "Finished"
+    assert told.store.queues[KEY].status.replays[0].message == "a succeeded, and there was no other."
+    assert not await writer.turn()
 
 
 async def test_nothing_is_written_twice(server: Any, writer_of: Any) -> None:

@@ -72,7 +72,8 @@ def advance(replay: GroupReplay, dead: Mapping[str, Set[str]], jobs: Jobs) -> Gr
         left = len(followers(replay, dead, jobs))
         released = max(replay.released, replay.jobs - 1 - left)
         if left == 0:
-            message = f"{replay.canary} succeeded, and the other {released} run again."
+            others = f"and the other {released} run again" if released else "and there was no other"
+            message = f"{replay.canary} succeeded, {others}."
             return replay.model_copy(update={"state": ReplayState.FINISHED, "released": released, "message": message})
         return replay.model_copy(update={"released": released})
     return replay

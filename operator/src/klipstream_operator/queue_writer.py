@@ -119,10 +119,11 @@ class QueueWriter:
             with self.turnstile.reserving(self.key, chosen):
                 unsure = await self._write(queue, status, patch)
             self._act(queue, asked)
-            # What may have become possible by the write itself: a clear goes on, nobody is in the way any more, and
-            # lanes are open that were closed by the shortages before it.
+            # What may have become possible by the write itself: a clear or a replay goes on, nobody is in the way any
+            # more, and lanes are open that were closed by the shortages before it.
+            goes_on = bool(asked.outcomes) or status.replays != queue.status.replays
             short = bool(queue.status.capacity or status.capacity)
-            return unsure or bool(asked.outcomes) or short or len(chosen) < len(picked)
+            return unsure or goes_on or short or len(chosen) < len(picked)
         finally:
             # 5. Confirmed ones are in the reservations now; the others go back to their places.
             now = self.client.now() if picked or released else now

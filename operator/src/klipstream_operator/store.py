@@ -165,7 +165,7 @@ class Store:
         A watch that begins anew reports no deletion of what it had never told, such as what a live read brought.
         """
         for uid, job in list(self.jobs.items()):
-            if uid not in listed and version(job) <= upto and namespace in (None, job.metadata.namespace):
+            if uid not in listed and namespace in (None, job.metadata.namespace) and version(job) <= upto:
                 self.remove_job(uid)
 
     def _count(self, job: AnalysisJob, step: int) -> None:
@@ -397,11 +397,10 @@ class Store:
         self, kind: type[JobView | PodView], namespace: str | None, upto: int, listed: set[str]
     ) -> None:
         """The same of Kubernetes Jobs or pods: those that the answer to our own creation told of, above all."""
-        for uid, key in list(self.workloads.items()):
-            attempt = self.attempt(key)
+        for uid in [uid for uid in self.workloads if uid not in listed]:
+            attempt = self.attempt(self.workloads[uid])
             view = attempt.job if attempt.job is not None and attempt.job.uid == uid else attempt.pods.get(uid)
-            known = isinstance(view, kind) and view.resource_version <= upto and uid not in listed
-            if view is not None and known and namespace in (None, view.namespace):
+            if isinstance(view, kind) and namespace in (None, view.namespace) and view.resource_version <= upto:
                 self.remove_workload(uid)
 
     def knows(self, view: JobView | PodView) -> bool:

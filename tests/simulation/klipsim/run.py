@@ -42,7 +42,7 @@ HORIZON_SECONDS = 45.0
 """Users act and faults begin within this time."""
 SWEEP_SECONDS = 20
 NEVER_SECONDS = 86_400
-"""Where no watch swallows anything nobody sweeps, and so whoever is not woken never finishes."""
+"""Where no watch swallows anything nobody sweeps but at a user's word, so that who is not woken never finishes."""
 WRITES_AT_LEAST = 200
 """A run that is over with fewer writes goes on with further submissions."""
 FURTHER_AT_ONCE = 3
