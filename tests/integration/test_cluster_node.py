@@ -37,9 +37,10 @@ func main() {
 		http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "served ", r.URL.Path) })
 		panic(http.ListenAndServe(":8080", nil))
 	case "get":
+		// Until the cluster's DNS knows a new Service, its name is asked of the machine's, and anybody may answer.
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 		for {
-			answer, err := http.Get(os.Args[2])
-			// Until the cluster's DNS knows a new Service, its name is asked of the machine's, and anybody may answer.
+			answer, err := client.Get(os.Args[2])
 			if err == nil && answer.StatusCode == http.StatusOK {
 				body, _ := io.ReadAll(answer.Body)
 				fmt.Print(string(body))
