@@ -32,6 +32,10 @@ class WireModel(BaseModel):
         use_attribute_docstrings=True,
     )
 
+    def __eq__(self, other: object) -> bool:
+        """Whether all fields are equal; pydantic's own comparison also provides for what no model of ours has."""
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
     def to_wire(self, only: set[str] | None = None) -> dict[str, Any]:
         """The object, or only some of its fields, as it goes over the wire: camelCase, absent where None."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True, include=only)

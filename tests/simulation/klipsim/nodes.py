@@ -286,6 +286,14 @@ class Nodes:
             self.server.change(PODS, pod, {"status": {"conditions": conditions}}, NODE_CONTROLLER, "status")
             self.server.delete(PODS, metadata["namespace"], metadata["name"], NODE_CONTROLLER)
 
+    def grow(self, room: int) -> None:
+        """Another node comes where there is less room than that in all."""
+        missing = room - sum(node.room for node in self.nodes)
+        if missing > 0:
+            node = Node(f"node-{len(self.nodes)}", missing)
+            self.nodes.append(node)
+            self.recover(node)
+
     def recover(self, node: Node) -> None:
         """It answers again."""
         node.up.set()

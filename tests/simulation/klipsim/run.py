@@ -27,7 +27,7 @@ from klipsim.http_api import Event
 from klipsim.job_controller import Collectors, JobController
 from klipsim.loop import NOBODY, SimulatedLoop, Stuck
 from klipsim.network import Network, SimulatedClient
-from klipsim.nodes import Nodes
+from klipsim.nodes import Nodes, Script
 from klipsim.objects import Object
 from klipsim.replica import OPERATOR, Replica
 from klipsim.rows import TRANSITION
@@ -53,11 +53,16 @@ QUIET_SECONDS = 25.0
 REPLICAS = "abcdefgh"
 REPLICAS_OF_A_SHARD = 2
 """Where there are several shards; two only, so that a run stays as long as the others."""
+ROOM_IN_THE_END = 3
+"""Worker pods that there is room for after the last fault."""
+SCRIPT_IN_THE_END = Script(1.0, 0)
+"""What workers do that start after it. What fails, and where there is hardly any room, was tried until then; that
+everything finishes is seen sooner so, in a fifth less time."""
 GRACE_SECONDS = 30.0
 """What a pod that is told to end is left."""
 LAYOUTS = ((1,), (1,), (1,), (1,), (1,), (1,), (2,), (1, 2), (1,), (1,), (1,), (1,), (1,), (1,), (2,), (2, 1))
 """By the last four bits of the seed."""
-THOROUGH_EVERY = 8
+THOROUGH_EVERY = 16
 """So many blocks of seeds, one for each layout, have one in which nothing is left out to save time."""
 _OPERATIONS = [(name.value, annotation) for name, annotation in OPERATION_ANNOTATIONS.items()]
 
@@ -167,7 +172,7 @@ class _World:
         JobController(loop, self.server, random.Random(f"jobs {seed}"))
         Collectors(loop, self.server, random.Random(f"garbage {seed}"))
         self.nodes = Nodes(
-            loop, self.server, random.Random(f"nodes {seed}"), scenario.plan.script, self.post, scenario.plan.rooms
+            loop, self.server, random.Random(f"nodes {seed}"), self._script, self.post, scenario.plan.rooms
         )
         self.users = Users(self.server, scenario.plan, self._act_later, self._may_delete)
         self.bugs: list[str] = []
@@ -274,6 +279,7 @@ class _World:
             replica.recover()
         for node in self.nodes.nodes:
             self.nodes.recover(node)
+        self.nodes.grow(ROOM_IN_THE_END)
 
     # --- faults that begin at a time ---------------------------------------------------------------------------
 
@@ -329,6 +335,10 @@ class _World:
                     stream.mute()
 
     # --- what else happens ---------------------------------------------------------------------------------------
+
+    def _script(self, name: str, attempt: int) -> Script:
+        """What the worker of an attempt does that starts now."""
+        return self.scenario.plan.script(name, attempt) if self.injector.armed else SCRIPT_IN_THE_END
 
     async def post(self, token: str, body: Object) -> tuple[int, Object]:
         """A worker posts to the Service: some replica that runs takes it."""

@@ -17,6 +17,8 @@ NAMESPACE = "default"
 AGENT = "kubectl"
 GROUP = "analysis.klipstream.io"
 PRIORITIES = ("URGENT", "HIGH", "NORMAL", "NORMAL", "LOW")
+SUBMISSIONS = 20
+"""So many jobs a plan has at least; further ones come where a run would end with too few writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class Plan:
 
 
 def plan_users(rng: random.Random, horizon_seconds: float) -> Plan:
-    """At random: two or three queues, 20 to 22 submissions, and interventions of every kind."""
+    """At random: two or three queues, 20 submissions, and interventions of every kind."""
     names = ["default", "bulk", "late"][: rng.choice((2, 2, 3))]
     plan = Plan(
         queues={name: _queue(rng) for name in names},
@@ -93,7 +95,7 @@ def plan_users(rng: random.Random, horizon_seconds: float) -> Plan:
     for name in names:
         late = name == "late" or rng.random() < 0.1
         plan.actions.append(Action(rng.uniform(5, horizon_seconds / 2) if late else 0.0, "create queue", name))
-    jobs = [f"job-{number}" for number in range(rng.randint(20, 22))]
+    jobs = [f"job-{number}" for number in range(SUBMISSIONS)]
     for name in jobs:
         burst = rng.random() < 0.5
         at = rng.choice((0.5, 10.0)) if burst else rng.uniform(0.1, horizon_seconds * 0.7)

@@ -21,8 +21,8 @@ plans. The reasons are what reading the code suggests, not proven by a run:
 - a post written over what another replica wrote: the CRD refuses what falls, and the worker's next post mends it
   (tests/unit/test_latest_progress.py).
 
-Not planted, since no history could show it: what only costs time (a reflector that keeps its version after a 410, or
-reports no deletion after a list: the sweep mends it within 20 s; two workers on one key), what is equal by design (a
+Not planted, since no history could show it: what only costs time (a reflector that keeps its version after a 410;
+two workers on one key; nobody told whether a try found a node: its end is told anyway), what is equal by design (a
 create that is sent again meets its own name; a status that is written twice meets a conflict; Cancelled where success
 had been observed: a lost watch event may look the same, see tests/unit/test_lifecycle.py), totals, and a uid that is
 ignored: names of jobs never come back in a run.

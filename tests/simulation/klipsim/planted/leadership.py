@@ -78,12 +78,12 @@ def _works_for_all_shards() -> Swaps:
 
 BUGS = (
     Bug("the Lease is not checked before a write is sent", ("leader",), 28, _no_fence),
-    Bug("who lost the Lease goes on while it waits for it", ("leader",), 5, _goes_on_without_the_lease),
+    Bug("who lost the Lease goes on while it waits for it", ("leader",), 6, _goes_on_without_the_lease),
     Bug("the Lease is taken before it has run out", ("leader",), 0, _takes_it_at_once),
-    Bug("the Lease is judged by the local wall clock", ("leader",), 16, _lease_by_wall_clock),
+    Bug("the Lease is judged by the local wall clock", ("leader",), 7, _lease_by_wall_clock),
     Bug("times are those of the local clock, not the server's", ("retry-early", "not-before", "lost-node", "clock"), 5,
         _local_wall_clock),
-    Bug("the clock jumps when somebody sets it", ("retry-early", "not-before", "lost-node", "clock"), 61,
+    Bug("the clock jumps when somebody sets it", ("retry-early", "not-before", "lost-node", "clock"), 7,
         _clock_that_is_set),
     Bug("a new number of shards does not wait for the leaders of the old one", ("led-once",), 7,
         _other_layouts_are_not_looked_at),
