@@ -9,7 +9,6 @@ from klipfake.objects import NOW, queue
 from klipstream_api import AnalysisJob, AnalysisJobStatus
 from klipstream_operator.acceptance import BATCH, PLANNED, Acceptance, decide
 from klipstream_operator.store import Store
-from klipstream_operator.transitions import Transition
 
 
 def created(name: str, version: int, **spec: object) -> AnalysisJob:
@@ -68,7 +67,7 @@ class Written:
     def now(self) -> datetime:
         return NOW
 
-    async def write(self, job: AnalysisJob, status: AnalysisJobStatus, _: Transition) -> bool:
+    async def write(self, job: AnalysisJob, status: AnalysisJobStatus, *_: object) -> bool:
         self.jobs.append(job.metadata.name)
         self.meanwhile(job)
         self.store.put_job(changed(job, 1_000_000 + len(self.jobs), status=status), NOW)

@@ -1,9 +1,11 @@
 """Each write that happened is told once, and none that did not, whatever becomes of its answer."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from klipfake.objects import queue
 from klipstream_api import AnalysisJob, AnalysisJobStatus
 from klipstream_kube import ApiError, Client
 from klipstream_operator import statuses
@@ -11,6 +13,7 @@ from klipstream_operator.status_writer import StatusWriter
 from klipstream_operator.store import Store
 from klipstream_operator.transitions import Transition
 from klipstream_operator.turnstile import Turnstile
+from klipstream_queueing.order import rank
 
 OBJECT = "/apis/analysis.klipstream.io/v1alpha1/namespaces/n/analysisjobs/film"
 STATUS = f"{OBJECT}/status"
@@ -90,6 +93,51 @@ async def test_what_the_queue_decided_is_decided_again_after_the_server_asked_to
     writer = StatusWriter(client, store, lambda: sends.append(None), Turnstile())
     assert await writer.write(job, status, transition) == (sent == 2)
     assert len(sends) == sent
+
+
+@pytest.mark.parametrize(
+    ("change", "sent"), [({}, True), ({"generation": 2}, False), ({"uid": "another"}, False), (None, False)]
+)
+async def test_what_waits_for_a_reservation_is_decided_again_when_the_queue_changed_meanwhile(
+    server: Any, client: Client, quick_retries: None, change: dict[str, Any] | None, sent: bool
+) -> None:
+    job = AnalysisJob.from_wire(WIRE)
+    status = statuses.accepted(job, "q", 1, client.now())
+    written = WIRE | {"metadata": WIRE["metadata"] | {"resourceVersion": "10"}, "status": status.to_wire()}
+    server.on("PATCH", STATUS, server.answer(written))
+    server.on("GET", OBJECT, server.answer(WIRE))
+    store = Store(lambda _: None, lambda _: None, lambda: None)
+    store.put_job(job, client.now())
+    store.put_queue(queue(), client.now())
+    turnstile = Turnstile()
+    later = rank(job.model_copy(update={"status": status.model_copy(update={"sequence": 2})}))
+    with turnstile.reserving(("n", "q"), [later]):
+        writing = asyncio.create_task(
+            StatusWriter(client, store, lambda: None, turnstile).write(job, status, Transition.ACCEPTED)
+        )
+        await asyncio.sleep(0)
+        if change is None:
+            store.remove_queue(("n", "q"), "q1", client.now())
+        else:
+            metadata = queue().metadata.model_copy(update={"resource_version": "6"} | change)
+            store.put_queue(queue().model_copy(update={"metadata": metadata}), client.now())
+    assert await writing is sent
+    assert [request.method for request in server.received] == (["PATCH"] if sent else ["GET"])
+
+
+async def test_what_waits_for_a_reservation_is_decided_again_when_the_queue_was_filled_meanwhile(
+    server: Any, client: Client, quick_retries: None
+) -> None:
+    job = AnalysisJob.from_wire(WIRE)
+    status = statuses.accepted(job, "q", 1, client.now())
+    server.on("GET", OBJECT, server.answer(WIRE))
+    store = Store(lambda _: None, lambda _: None, lambda: None)
+    store.put_job(job, client.now())
+    store.put_queue(queue(maxQueueSize=1), client.now())
+    came_back = WIRE | {"metadata": {"name": "other", "namespace": "n", "uid": "u2", "resourceVersion": "8"}}
+    store.put_job(AnalysisJob.from_wire(came_back | {"status": {"queueName": "q", "sequence": 3}}), client.now())
+    assert not await StatusWriter(client, store, lambda: None, Turnstile()).write(job, status, Transition.ACCEPTED)
+    assert [request.method for request in server.received] == ["GET"]
 
 
 async def test_a_queue_hears_of_an_acceptance_that_failed(server: Any, client: Client) -> None:

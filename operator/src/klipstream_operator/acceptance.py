@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from klipstream_api import AnalysisJob, AnalysisJobStatus, Phase, QueueMode
+from klipstream_api import AnalysisJob, AnalysisJobStatus, AnalysisQueue, Phase, QueueMode
 from klipstream_api.meta import condition, with_condition
 from klipstream_kube import ApiError, Unreachable
 from klipstream_operator import statuses
@@ -166,10 +166,10 @@ class Acceptance:
         limit = asyncio.Semaphore(WRITES_AT_ONCE)
         now = self.writer.now()
 
-        async def write(job: AnalysisJob, status: AnalysisJobStatus) -> None:
+        async def write(job: AnalysisJob, status: AnalysisJobStatus, queue: AnalysisQueue | None) -> None:
             async with limit:
                 try:
-                    written = await self.writer.write(job, status, transition_of(status))
+                    written = await self.writer.write(job, status, transition_of(status), queue)
                     if not written and job.uid in self.store.unaccepted and job.uid not in again:
                         # Its request was lost, or not sent again after a 429: once, it is the first of the next batch.
                         again.add(job.uid)
@@ -183,7 +183,9 @@ class Acceptance:
                 if not written and job.uid in self.store.unaccepted:
                     asyncio.get_running_loop().call_later(RETRY_SECONDS, self.wanted.set)
 
-        decided = [(job, decide(job, self.store, waiting, now)) for job in batch]
+        decided: list[tuple[AnalysisJob, AnalysisJobStatus, AnalysisQueue | None]] = []
         for job in batch:
+            status = decide(job, self.store, waiting, now)
+            decided.append((job, status, self.store.queues.get((job.metadata.namespace, status.queue_name or ""))))
             seen[job.uid] = version(job)
-        await asyncio.gather(*(write(job, status) for job, status in decided if status != job.status))
+        await asyncio.gather(*(write(*each) for each in decided if each[1] != each[0].status))

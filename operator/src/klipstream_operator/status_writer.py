@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from klipstream_api import AnalysisJob, AnalysisJobStatus, Phase, names
+from klipstream_api import AnalysisJob, AnalysisJobStatus, AnalysisQueue, Phase, names
 from klipstream_kube import Client, Conflict, NotFound, Resource, Unreachable
 from klipstream_operator.leadership import Fence, sent_once
 from klipstream_operator.log_fields import job_fields, wire_fields
 from klipstream_operator.patches import status_patch
 from klipstream_operator.statuses import is_accepted
-from klipstream_operator.store import Store
+from klipstream_operator.store import QueueKey, Store
 from klipstream_operator.transitions import Transition
 from klipstream_operator.turnstile import Turnstile
 from klipstream_queueing.order import rank
@@ -27,8 +27,8 @@ ANALYSIS_QUEUES = Resource(names.GROUP, names.VERSION, "analysisqueues", "Analys
 DECIDED_ON_THE_QUEUE = frozenset(
     {Transition.ACCEPTED, Transition.REJECTED, Transition.REPLAYED, Transition.REPLAY_REFUSED}
 )
-"""What a queue's mode or size decided. The job's resourceVersion does not guard that: such a write is never sent again
-as it was after the API server asked to wait (429), when the queue may be draining or have room."""
+"""What a queue's mode or size decided. The job's resourceVersion does not guard that: such a write is sent only while
+the queue is as it was, and never again as it was after the API server asked to wait (429)."""
 
 
 @dataclass(slots=True)
@@ -45,34 +45,63 @@ class StatusWriter:
         """The API server's clock, in UTC."""
         return self.client.now()
 
-    async def write(self, job: AnalysisJob, status: AnalysisJobStatus, transition: Transition) -> bool:
+    async def write(
+        self,
+        job: AnalysisJob,
+        status: AnalysisJobStatus,
+        transition: Transition,
+        decided_for: AnalysisQueue | None = None,
+    ) -> bool:
         """Write a status under the resourceVersion that the decision read.
 
-        False when somebody wrote in between or the answer was lost: the store then holds what is true now, and
-        the caller decides again. Other refusals raise ApiError; Unreachable is raised when the read fails too.
+        `decided_for` is the queue that decided it, where that was not just now. False when somebody wrote in between
+        or the answer was lost: the store then holds what is true now, and the caller decides again. Other refusals
+        raise ApiError; Unreachable is raised when the read fails too.
         """
         assert transition.allows(job.status.phase, status.phase), f"{transition}: {job.status.phase} -> {status.phase}"
         patch = status_patch(job.metadata, job.status, status)
         if patch is None:
             return True
+        fence = self.fence
+        if fence is not None and transition in DECIDED_ON_THE_QUEUE:
+            assert status.queue_name is not None
+            key = (job.metadata.namespace, status.queue_name)
+            fence = sent_once(self._as_decided(fence, key, decided_for or self.store.queues.get(key), transition))
         entering = status.phase is Phase.QUEUED and is_accepted(status)
         # A log that was archived changes nobody's place, and so waits for nobody's reservation.
         if not entering or transition is Transition.LOG_ARCHIVED:
-            return await self._send(job, status, patch, transition)
+            return await self._send(job, status, patch, transition, fence)
         assert status.queue_name is not None
         key = (job.metadata.namespace, status.queue_name)
         try:
             async with self.turnstile.arriving(key, rank(job.model_copy(update={"status": status}))):
-                return await self._send(job, status, patch, transition)
+                return await self._send(job, status, patch, transition, fence)
         finally:
             self.store.on_queue(key)  # whoever was held up by it, whether it came or not
 
+    def _as_decided(self, fence: Fence, key: QueueKey, queue: AnalysisQueue | None, transition: Transition) -> Fence:
+        """The fence, and that the queue is the one that decided: waiting for a reservation that is being written, or
+        for a connection, may take longer than it takes to drain a queue."""
+
+        def check() -> None:
+            now = self.store.queues.get(key)
+            if _generation(queue) != _generation(now):
+                raise Unreachable("not sent, since the queue changed after it was decided")
+            full = now is not None and self.store.queued(key) >= now.spec.max_queue_size
+            if full and transition is Transition.ACCEPTED:
+                raise Unreachable("not sent, since the queue was filled after it was decided")
+            fence()
+
+        return check
+
     async def _send(
-        self, job: AnalysisJob, status: AnalysisJobStatus, patch: dict[str, Any], transition: Transition
+        self,
+        job: AnalysisJob,
+        status: AnalysisJobStatus,
+        patch: dict[str, Any],
+        transition: Transition,
+        fence: Fence | None,
     ) -> bool:
-        fence = self.fence
-        if fence is not None and transition in DECIDED_ON_THE_QUEUE:
-            fence = sent_once(fence)
         try:
             answer = await self.client.patch(
                 ANALYSIS_JOBS, job.metadata.name, job.metadata.namespace, patch,
@@ -135,3 +164,8 @@ class StatusWriter:
         if answer["metadata"]["uid"] != job.uid:
             self.store.remove_job(job.uid)
         self.take(answer)
+
+
+def _generation(queue: AnalysisQueue | None) -> tuple[str, int] | None:
+    """Which queue it is, and which of its specs."""
+    return (queue.metadata.uid, queue.metadata.generation) if queue is not None else None

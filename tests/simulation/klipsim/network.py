@@ -276,6 +276,8 @@ class WatchStream:
         self.swallow = 0
         self.duplicate = 0
         self.muted = False
+        self.given_up_at = 0.0
+        """When a silent one is noticed to be."""
         self._idle_seconds = idle_seconds
         self._last_due = 0.0
         self._arrived: deque[tuple[Event | Exception | None, tuple[str, int] | None]] = deque()
@@ -321,6 +323,7 @@ class WatchStream:
     def mute(self) -> None:
         """Nothing comes any more, and nobody says so; the client gives up when it was silent for too long."""
         self.muted = True
+        self.given_up_at = self.network.loop.time() + self._idle_seconds
         error = aiohttp.SocketTimeoutError("Timeout on reading data from socket")
         self.network.loop.call_later(self._idle_seconds, self.break_off, error, context=NOBODY)
 

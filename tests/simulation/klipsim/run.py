@@ -149,10 +149,10 @@ def _transitions_noted() -> Iterator[None]:
     """Each write of a status knows which transition it is, for the injector."""
     write = StatusWriter.write
 
-    async def noted(self: StatusWriter, job: Any, status: Any, transition: Any) -> bool:
+    async def noted(self: StatusWriter, job: Any, status: Any, transition: Any, *queue: Any) -> bool:
         token = TRANSITION.set(transition)
         try:
-            return await write(self, job, status, transition)
+            return await write(self, job, status, transition, *queue)
         finally:
             TRANSITION.reset(token)
 
@@ -212,8 +212,10 @@ class _World:
                 if self.loop.time() > give_up or len(self.server.history) >= WRITES_AT_LEAST:
                     break
                 self.users.go_on(FURTHER_AT_ONCE)
-            # What a watch has swallowed until the end of the faults is mended by the sweep that follows.
-            self.quiet_from = max(self.loop.time(), HORIZON_SECONDS + SWEEP_SECONDS) + 5.0
+            # What a watch has swallowed until the end of the faults is mended by the sweep that follows, and what one
+            # did not tell since it is silent, when that is noticed.
+            noticed = (stream.given_up_at for stream in self.network.streams)
+            self.quiet_from = max(self.loop.time(), HORIZON_SECONDS + SWEEP_SECONDS, *noticed) + 5.0
             self.loop.run_until(lambda: self.loop.time() >= self.quiet_from + QUIET_SECONDS)
         except Stuck as stuck:
             self.result.violations.append(f"stuck: {stuck}")

@@ -18,6 +18,8 @@ CLEAR_STUCK_SECONDS = 60.0
 class _Pod:
     attempt: Attempt
     queue: Queue
+    counts: bool
+    """Against the limit."""
 
 
 @dataclass(slots=True)
@@ -89,17 +91,20 @@ class Pods:
         metadata = request.answer["metadata"]
         queue = self.cluster.queue(f"{request.namespace}/{queue_of(metadata)}")
         job_uid = attempt.key[0]
-        self._live[uid] = _Pod(attempt, queue)
+        # Not promised: a queue deleted while an operator is frozen inside the create of a Job; another of that name
+        # knows nothing of its reservation.
+        counts = attempt.held_by is not None or attempt.lapsed is None
+        self._live[uid] = _Pod(attempt, queue, counts)
         self._uids[f"{request.namespace}/{metadata['name']}"] = uid
         attempt.live += 1
-        queue.live += 1
+        queue.live += counts
         of_job = self._of_job[job_uid] = self._of_job.get(job_uid, 0) + 1
         self.verdict.most_live = max(self.verdict.most_live, queue.live)
         self.verdict.checked["limit"] += 1
         self.verdict.checked["one-pod"] += 1
         since = attempt.reserved_revision
         limit = queue.highest_limit_since(since if since is not None else request.revision)
-        if queue.live > limit:
+        if counts and queue.live > limit:
             message = f"{queue.live} live worker pods of queue {queue.name}, at most {limit} allowed"
             self.verdict.broken("limit", request, message)
         if of_job > 1:
@@ -109,7 +114,7 @@ class Pods:
         pod = self._live.pop(uid, None)
         if pod is not None:
             pod.attempt.live -= 1
-            pod.queue.live -= 1
+            pod.queue.live -= pod.counts
             self._of_job[pod.attempt.key[0]] -= 1
 
 

@@ -153,6 +153,22 @@ def test_a_create_that_was_frozen_while_the_analysis_was_deleted_is_not_judged(l
     assert log.rules() == []
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_create_that_was_frozen_while_its_queue_was_deleted_is_not_held_against_the_next_of_that_name(
+    log: Log, deleted: bool
+) -> None:
+    log.set_queue(limit=1)
+    log.job("a")
+    log.job("b")
+    log.take(("a", 1))
+    if deleted:
+        log.delete_queue()
+    log.take(("b", 1))
+    log.start("b")
+    log.start("a")
+    assert ("limit" in log.rules()) is not deleted
+
+
 @pytest.mark.parametrize(
     "entries", [[("a", 1), ("a", 1)], [("a", 1), ("a", 2)]], ids=["the same twice", "two attempts of one job"]
 )

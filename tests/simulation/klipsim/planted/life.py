@@ -98,9 +98,11 @@ def _no_backoff() -> Swaps:
 def _finished_in_two_writes() -> Swaps:
     write = StatusWriter.write
 
-    async def phase_first(self: StatusWriter, job: AnalysisJob, status: Any, transition: Transition) -> bool:
+    async def phase_first(
+        self: StatusWriter, job: AnalysisJob, status: Any, transition: Transition, *queue: Any
+    ) -> bool:
         if status.finished_at is None or status.phase is Phase.REJECTED or job.status.finished_at is not None:
-            return await write(self, job, status, transition)
+            return await write(self, job, status, transition, *queue)
         bare = status.model_copy(update={"conditions": job.status.conditions, "finished_at": None})
         if not await write(self, job, bare, transition) or job.uid not in self.store.jobs:
             return False

@@ -147,7 +147,7 @@ BUGS = (
     Bug("a lowered limit is ignored", ("overcommit", "limit"), 8, _lowered_limit_ignored),
     Bug("Paused is ignored", ("paused",), 15, _paused_ignored),
     Bug("a Job is created before its reservation is committed", ("reserved-first",), 0, _launched_before_committed),
-    Bug("a new queue is not looked over", ("limit", "one-pod", "one-reservation"), 30, _not_looked_over),
+    Bug("a new queue is not looked over", ("limit", "one-pod", "one-reservation"), 33, _not_looked_over),
     Bug("a reservation is given up without occupying the name", ("name-occupied",), 25, _name_not_occupied),
     Bug("an attempt is resumed without a reservation", ("reserved-first",), 1, _resumed_unreserved),
     Bug("a retry has the number of the attempt before", ("attempt-once", "one-job"), 0, _same_attempt_again),
