@@ -106,9 +106,8 @@ def test_an_operator_that_is_away_for_a_while_does_not_disturb_the_analysis(worl
         world.until(lambda: progress(world).get("percentage") == 50, "50 % are shown")
         outage.start()
         for share in (0.5, 0.75):
-            began = time.monotonic()
             stage.report(share)
-            assert time.monotonic() - began < 0.5
+            assert outage.is_alive(), "it does not wait for the operator"
             time.sleep(2)
         outage.join()
         world.until(lambda: progress(world).get("percentage") == 70, "what was reported meanwhile is shown")

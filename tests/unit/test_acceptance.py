@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from klipfake.objects import NOW, queue
-from klipstream_api import AnalysisJob, AnalysisJobStatus
+from klipstream_api import AnalysisJob, AnalysisJobStatus, AnalysisQueue
 from klipstream_operator.acceptance import BATCH, PLANNED, Acceptance, decide
 from klipstream_operator.store import Store
 
@@ -109,3 +109,62 @@ async def test_a_submission_that_is_deleted_while_it_waits_for_its_batch_is_not_
         store.put_job(gone.model_copy(update={"metadata": metadata}), NOW)
 
     assert await accepted(store, Written(store, delete)) == [*names, "last"]
+
+
+class Careful(Written):
+    """… and does not send what was decided for a queue that has changed since."""
+
+    async def write(self, job: AnalysisJob, status: AnalysisJobStatus, *more: object) -> bool:
+        await asyncio.sleep(0.01)  # longer than until the next submission
+        self.meanwhile(job)
+        _, decided_for = more
+        assert isinstance(decided_for, AnalysisQueue)
+        if self.store.queues["n", "q"].metadata.generation != decided_for.metadata.generation:
+            return False
+        self.jobs.append(f"{job.metadata.name} {status.phase.value}")
+        self.store.put_job(changed(job, 1_000_000 + len(self.jobs), status=status), NOW)
+        return True
+
+
+def changing_queue(store: Store, times: dict[str, int], **spec: int) -> Callable[[AnalysisJob], None]:
+    """A queue that changes while those jobs are written, so many times each."""
+
+    def put(generation: int) -> None:
+        made = queue(**spec, maxConcurrentJobs=generation)
+        metadata = made.metadata.model_copy(update={"generation": generation, "resource_version": str(generation)})
+        store.put_queue(made.model_copy(update={"metadata": metadata}), NOW)
+
+    def meanwhile(job: AnalysisJob) -> None:
+        if times.get(job.metadata.name):
+            times[job.metadata.name] -= 1
+            put(store.queues["n", "q"].metadata.generation + 1)
+
+    put(1)
+    return meanwhile
+
+
+async def test_a_queue_that_changes_while_submissions_are_written_takes_nobodys_place_away() -> None:
+    """The last places of a queue that fills up are those of the first that were submitted."""
+    store = empty_store()
+    writer = Careful(store, changing_queue(store, {"j140": 1, "j290": 2}, maxQueueSize=400))
+    for number in range(500):
+        store.put_job(created(f"j{number}", 10 + number, queueName="q"), NOW)
+    written = await accepted(store, writer)
+    assert {name for name in written if name.endswith("Queued")} == {f"j{number} Queued" for number in range(400)}
+    assert len(written) == 500
+
+
+async def test_a_submission_is_not_starved_by_those_that_follow_it() -> None:
+    wanted: list[asyncio.Event] = []
+    store = Store(lambda _: None, lambda _: None, lambda: [event.set() for event in wanted] and None)
+    writer = Careful(store, changing_queue(store, {"j0": 3}, maxQueueSize=100_000))
+    acceptance = Acceptance(store, writer)  # type: ignore[arg-type]
+    wanted.append(acceptance.wanted)
+    running = asyncio.create_task(acceptance.run())
+    async with asyncio.timeout(60):
+        number = 0
+        while "j0 Queued" not in writer.jobs:
+            store.put_job(created(f"j{number}", 10 + number, queueName="q"), NOW)
+            number += 1
+            await asyncio.sleep(0.002)
+    running.cancel()

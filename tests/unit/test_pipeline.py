@@ -200,7 +200,7 @@ def test_a_cancel_and_a_stale_attempt_stop_it_whatever_the_source_does(
         queue.reply = reply
     began = time.monotonic()
     assert analyse(tmp_path, source.url("/v.mp4"), progress_url=queue.url) == code
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50, "it does not wait for the source"
 
 
 def test_a_queue_that_never_answers_costs_nothing_but_progress(tmp_path: Path, source: Source) -> None:

@@ -130,12 +130,19 @@ class Acceptance:
             self.wanted.clear()
             seen: dict[str, int] = {}
             again: set[str] = set()
+            routes = self.store.routes
             while planned := self._planned(seen):
                 for begin in range(0, len(planned), BATCH):
                     # Writes of earlier batches took time: some may be gone, or on their way to it, by now.
                     # Queues may have come as well, and be another shard's.
                     still = (self.store.jobs[u] for u in planned[begin : begin + BATCH] if u in self.store.unaccepted)
-                    await self._accept([job for job in still if self._is_to_be_decided(job)], seen, again)
+                    whole = await self._accept([job for job in still if self._is_to_be_decided(job)], seen, again)
+                    if routes != self.store.routes:
+                        routes = self.store.routes
+                        seen.clear()  # what queues decided may be decided otherwise now
+                        break
+                    if not whole:
+                        break  # who was not accepted comes before all that were submitted later
 
     def _planned(self, seen: dict[str, int]) -> list[str]:
         """The next submissions in order of creation, without those that were decided at this very version."""
@@ -161,27 +168,35 @@ class Acceptance:
             self._ours[job.uid] = (version(job), ours)
         return ours
 
-    async def _accept(self, batch: list[AnalysisJob], seen: dict[str, int], again: set[str]) -> None:
+    async def _accept(self, batch: list[AnalysisJob], seen: dict[str, int], again: set[str]) -> bool:
+        """Decide and write. False if a job is to be decided again at once, before those of the next batch."""
+        whole = True
         waiting: dict[QueueKey, int] = {}
         limit = asyncio.Semaphore(WRITES_AT_ONCE)
         now = self.writer.now()
 
         async def write(job: AnalysisJob, status: AnalysisJobStatus, queue: AnalysisQueue | None) -> None:
+            nonlocal whole
             async with limit:
                 try:
                     written = await self.writer.write(job, status, transition_of(status), queue)
                     if not written and job.uid in self.store.unaccepted and job.uid not in again:
-                        # Its request was lost, or not sent again after a 429: once, it is the first of the next batch.
+                        # Its request was lost or not sent: once, it is the first of the next batch.
                         again.add(job.uid)
                         await asyncio.sleep(AGAIN_SECONDS)
                         seen.pop(job.uid, None)
+                        whole = False
                 except (ApiError, Unreachable) as error:
                     log.warning("AnalysisJob %s/%s: acceptance is tried again: %s",
                                 job.metadata.namespace, job.metadata.name, error, extra=job_fields(job))  # fmt: skip
                     written = False
                 # A job that somebody changed comes up by itself. One that is as it was does not: the request was lost.
                 if not written and job.uid in self.store.unaccepted:
-                    asyncio.get_running_loop().call_later(RETRY_SECONDS, self.wanted.set)
+                    asyncio.get_running_loop().call_later(RETRY_SECONDS, look_again, job.uid)
+
+        def look_again(uid: str) -> None:
+            seen.pop(uid, None)  # of a round that goes on while there are submissions
+            self.wanted.set()
 
         decided: list[tuple[AnalysisJob, AnalysisJobStatus, AnalysisQueue | None]] = []
         for job in batch:
@@ -189,3 +204,4 @@ class Acceptance:
             decided.append((job, status, self.store.queues.get((job.metadata.namespace, status.queue_name or ""))))
             seen[job.uid] = version(job)
         await asyncio.gather(*(write(*each) for each in decided if each[1] != each[0].status))
+        return whole

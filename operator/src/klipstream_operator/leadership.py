@@ -21,3 +21,15 @@ def sent_once(fence: Fence) -> Fence:
         sent = True
 
     return check
+
+
+def while_it_holds(fence: Fence, holds: Callable[[], bool]) -> Fence:
+    """A fence for what was decided on something else than the object that is written; Unreachable has the caller decide
+    anew."""
+
+    def check() -> None:
+        if not holds():
+            raise Unreachable("not sent, since what decided it has changed")
+        fence()
+
+    return check

@@ -4,13 +4,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
 from klipstream_api import AnalysisJob, AnalysisJobStatus, AnalysisQueue, Phase, names
 from klipstream_kube import Client, Conflict, NotFound, Resource, Unreachable
-from klipstream_operator.leadership import Fence, sent_once
+from klipstream_operator.leadership import Fence, sent_once, while_it_holds
 from klipstream_operator.log_fields import job_fields, wire_fields
 from klipstream_operator.patches import status_patch
 from klipstream_operator.statuses import is_accepted
@@ -62,37 +63,32 @@ class StatusWriter:
         patch = status_patch(job.metadata, job.status, status)
         if patch is None:
             return True
-        fence = self.fence
-        if fence is not None and transition in DECIDED_ON_THE_QUEUE:
+        if transition in DECIDED_ON_THE_QUEUE:
             assert status.queue_name is not None
             key = (job.metadata.namespace, status.queue_name)
-            fence = sent_once(self._as_decided(fence, key, decided_for or self.store.queues.get(key), transition))
+            holds = partial(self._still_holds, key, decided_for or self.store.queues.get(key), transition)
+        else:
+            holds = None
         entering = status.phase is Phase.QUEUED and is_accepted(status)
         # A log that was archived changes nobody's place, and so waits for nobody's reservation.
         if not entering or transition is Transition.LOG_ARCHIVED:
-            return await self._send(job, status, patch, transition, fence)
+            return await self._send(job, status, patch, transition, holds)
         assert status.queue_name is not None
         key = (job.metadata.namespace, status.queue_name)
         try:
             async with self.turnstile.arriving(key, rank(job.model_copy(update={"status": status}))):
-                return await self._send(job, status, patch, transition, fence)
+                return await self._send(job, status, patch, transition, holds)
         finally:
             self.store.on_queue(key)  # whoever was held up by it, whether it came or not
 
-    def _as_decided(self, fence: Fence, key: QueueKey, queue: AnalysisQueue | None, transition: Transition) -> Fence:
-        """The fence, and that the queue is the one that decided: waiting for a reservation that is being written, or
-        for a connection, may take longer than it takes to drain a queue."""
-
-        def check() -> None:
-            now = self.store.queues.get(key)
-            if _generation(queue) != _generation(now):
-                raise Unreachable("not sent, since the queue changed after it was decided")
-            full = now is not None and self.store.queued(key) >= now.spec.max_queue_size
-            if full and transition is Transition.ACCEPTED:
-                raise Unreachable("not sent, since the queue was filled after it was decided")
-            fence()
-
-        return check
+    def _still_holds(self, key: QueueKey, queue: AnalysisQueue | None, transition: Transition) -> bool:
+        """Whether what was decided for a queue is what would be decided now: waiting for a reservation that is being
+        written, or for a connection, may take longer than it takes to drain a queue."""
+        now = self.store.queues.get(key)
+        if _generation(queue) != _generation(now):
+            return False
+        full = now is not None and self.store.queued(key) >= now.spec.max_queue_size
+        return not full or transition is not Transition.ACCEPTED
 
     async def _send(
         self,
@@ -100,8 +96,14 @@ class StatusWriter:
         status: AnalysisJobStatus,
         patch: dict[str, Any],
         transition: Transition,
-        fence: Fence | None,
+        holds: Callable[[], bool] | None,
     ) -> bool:
+        fence = self.fence
+        if holds is not None:
+            if not holds():
+                return False
+            if fence is not None:
+                fence = sent_once(while_it_holds(fence, holds))
         try:
             answer = await self.client.patch(
                 ANALYSIS_JOBS, job.metadata.name, job.metadata.namespace, patch,

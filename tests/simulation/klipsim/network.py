@@ -121,9 +121,9 @@ class Session:
         if "watch" in call.params:
             return await self._watch(call, timeout)
         row = row_of(call)
-        fault = network.injector.about_to_send(row)
         if (fence := current_fence()) is not None:
             fence()
+        fault = network.injector.about_to_send(row)
         decided_at = network.loop.time()  # frozen from here on, it cannot decide otherwise any more
         if fault is not None and fault.kind == "frozen before sending":
             self.replica.freeze(fault.seconds)

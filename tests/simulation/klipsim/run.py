@@ -103,6 +103,11 @@ class Scenario:
     changed_at: float = 0.0
     """When the second layout takes the place of the first."""
 
+    @property
+    def thorough(self) -> bool:
+        """Whether nothing is left out to save time."""
+        return self.seed // len(LAYOUTS) % THOROUGH_EVERY == 0
+
     @classmethod
     def of(cls, seed: int) -> Scenario:
         """The scenario of a seed."""
@@ -121,11 +126,11 @@ def run(scenario: Scenario, *, keep_history: bool = True) -> Result:
     gc.disable()
     gc.freeze()
     complain, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    thorough = scenario.seed // len(LAYOUTS) % THOROUGH_EVERY == 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # coroutines that never began complain in their own way
         try:
-            with simulated_clocks(), _transitions_noted(), nothing_twice(), nullcontext() if thorough else less_done():
+            thrift = nullcontext() if scenario.thorough else less_done()
+            with simulated_clocks(), _transitions_noted(), nothing_twice(), thrift:
                 return _run(scenario, keep_history)
         finally:
             gc.collect()
@@ -281,7 +286,8 @@ class _World:
             replica.recover()
         for node in self.nodes.nodes:
             self.nodes.recover(node)
-        self.nodes.grow(ROOM_IN_THE_END)
+        if not self.scenario.thorough:
+            self.nodes.grow(ROOM_IN_THE_END)
 
     # --- faults that begin at a time ---------------------------------------------------------------------------
 
@@ -340,7 +346,8 @@ class _World:
 
     def _script(self, name: str, attempt: int) -> Script:
         """What the worker of an attempt does that starts now."""
-        return self.scenario.plan.script(name, attempt) if self.injector.armed else SCRIPT_IN_THE_END
+        as_planned = self.injector.armed or self.scenario.thorough
+        return self.scenario.plan.script(name, attempt) if as_planned else SCRIPT_IN_THE_END
 
     async def post(self, token: str, body: Object) -> tuple[int, Object]:
         """A worker posts to the Service: some replica that runs takes it."""

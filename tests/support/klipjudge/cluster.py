@@ -145,6 +145,9 @@ class Attempt:
     """The write by which somebody else than an operator took its reservation away, with the queue or its status."""
     lapsed_queue: str = ""
     """Uid of that queue."""
+    unforeseen: bool = False
+    """Its Job was created after its reservation had lapsed, and after the next queue of that name had been looked over:
+    a create that was frozen while its queue was deleted. That is not promised against."""
     job_uid: str | None = None
     job_exists: bool = False
     suspended: bool = False
@@ -280,6 +283,8 @@ class Cluster:
             job.holds += (queue is not None) - (attempt.held_by is not None)
             self.place(job)
         attempt.held_by = queue
+        if queue is not None:
+            attempt.lapsed, attempt.unforeseen = None, False
 
 
 def _version(metadata: dict[str, Any], spec: dict[str, Any], status: dict[str, Any], request: Request) -> JobVersion:

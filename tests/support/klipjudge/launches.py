@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from klipjudge.cluster import Attempt, Cluster
 from klipjudge.history import Request
 from klipjudge.verdict import Terms, Verdict
-from klipjudge.vocabulary import AttemptKey, attempt_of
+from klipjudge.vocabulary import AttemptKey, attempt_of, queue_of
 
 
 @dataclass(slots=True)
@@ -74,7 +74,11 @@ class Launches:
         job = self.cluster.jobs.get(attempt.key[0])
         self.verdict.checked["reserved-first"] += 1
         perhaps = attempt.key in self.cluster.unanswered.reservations
-        reserved = attempt.held_by is not None or perhaps or self._lapsed(attempt, request)
+        reserved = attempt.held_by is not None or perhaps
+        if not reserved and self._lapsed(attempt, request):
+            reserved = True
+            queue = self.cluster.queue(f"{request.namespace}/{queue_of(request.answer['metadata'])}")
+            attempt.unforeseen = request.verb == "create" and queue.initialized
         # Not promised: an AnalysisJob deleted by hand while its operator is frozen inside the create.
         if not reserved and not (job is not None and job.gone):
             self.verdict.broken("reserved-first", request, f"Job {name} was {done} without a reservation")

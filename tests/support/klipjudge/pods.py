@@ -18,8 +18,6 @@ CLEAR_STUCK_SECONDS = 60.0
 class _Pod:
     attempt: Attempt
     queue: Queue
-    counts: bool
-    """Against the limit."""
 
 
 @dataclass(slots=True)
@@ -91,20 +89,17 @@ class Pods:
         metadata = request.answer["metadata"]
         queue = self.cluster.queue(f"{request.namespace}/{queue_of(metadata)}")
         job_uid = attempt.key[0]
-        # Not promised: a queue deleted while an operator is frozen inside the create of a Job; another of that name
-        # knows nothing of its reservation.
-        counts = attempt.held_by is not None or attempt.lapsed is None
-        self._live[uid] = _Pod(attempt, queue, counts)
+        self._live[uid] = _Pod(attempt, queue)
         self._uids[f"{request.namespace}/{metadata['name']}"] = uid
         attempt.live += 1
-        queue.live += counts
+        queue.live += 1
         of_job = self._of_job[job_uid] = self._of_job.get(job_uid, 0) + 1
         self.verdict.most_live = max(self.verdict.most_live, queue.live)
         self.verdict.checked["limit"] += 1
         self.verdict.checked["one-pod"] += 1
         since = attempt.reserved_revision
         limit = queue.highest_limit_since(since if since is not None else request.revision)
-        if counts and queue.live > limit:
+        if queue.live > limit and queue.live - self._unforeseen(queue) > limit:
             message = f"{queue.live} live worker pods of queue {queue.name}, at most {limit} allowed"
             self.verdict.broken("limit", request, message)
         if of_job > 1:
@@ -114,8 +109,12 @@ class Pods:
         pod = self._live.pop(uid, None)
         if pod is not None:
             pod.attempt.live -= 1
-            pod.queue.live -= pod.counts
+            pod.queue.live -= 1
             self._of_job[pod.attempt.key[0]] -= 1
+
+    def _unforeseen(self, queue: Queue) -> int:
+        """Live pods of the queue that are not promised against."""
+        return sum(1 for pod in self._live.values() if pod.queue is queue and pod.attempt.unforeseen)
 
 
 def _stays(verb: str, metadata: dict[str, Any]) -> bool:

@@ -153,20 +153,42 @@ def test_a_create_that_was_frozen_while_the_analysis_was_deleted_is_not_judged(l
     assert log.rules() == []
 
 
-@pytest.mark.parametrize("deleted", [False, True])
-def test_a_create_that_was_frozen_while_its_queue_was_deleted_is_not_held_against_the_next_of_that_name(
-    log: Log, deleted: bool
+@pytest.mark.parametrize(("created", "found"), [("before", ["limit"]), ("meanwhile", ["limit"]), ("too late", [])])
+def test_only_a_job_that_comes_after_the_next_queue_of_that_name_was_looked_over_is_not_held_against_its_limit(
+    log: Log, created: str, found: list[str]
 ) -> None:
     log.set_queue(limit=1)
     log.job("a")
     log.job("b")
     log.take(("a", 1))
-    if deleted:
-        log.delete_queue()
+    if created == "before":
+        log.batch_job("a")
+    log.delete_queue()
+    if created == "meanwhile":
+        log.batch_job("a")
     log.take(("b", 1))
     log.start("b")
-    log.start("a")
-    assert ("limit" in log.rules()) is not deleted
+    if created == "too late":
+        log.batch_job("a")
+    log.pod("pod-a", "Pending", of="a", verb="create", agent=CONTROLLER)
+    violations = log.judged(seen_seconds=60.0).violations  # nobody had to know of the deletion yet
+    assert [each.rule for each in violations if each.rule in ("limit", "reserved-first")] == found
+
+
+def test_an_attempt_that_is_taken_over_counts_against_the_limit_again(log: Log) -> None:
+    log.set_queue(limit=1)
+    log.job("a")
+    log.job("b")
+    log.job("c")
+    log.take(("a", 1))
+    log.delete_queue()
+    log.set_queue(limit=2)
+    log.batch_job("a")
+    log.pod("pod-a", "Pending", of="a", verb="create", agent=CONTROLLER)
+    log.take(("a", 1), ("b", 1))
+    log.start("b")
+    log.pod("stray", "Pending", of="c", verb="create", agent=CONTROLLER)
+    assert "limit" in log.rules()
 
 
 @pytest.mark.parametrize(
