@@ -132,7 +132,7 @@ def test_a_restart_of_the_api_server_is_survived(tmp_path: Path) -> None:
 
         kubectl("apply", "-f", str(Path(__file__).resolve().parents[2] / "crds"))
         kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        operator = Operator(running.kubeconfig, tmp_path / "operator.log", "default", KLIPSTREAM_LEASE_SECONDS="15")
+        operator = Operator(running.kubeconfig, tmp_path / "operator.log", "default", KLIPSTREAM_LEASE_SECONDS="120")
         kubelet = Process("klipfake.kubelet", running.kubeconfig, tmp_path / "kubelet.log", "--seconds", "1")
         processes = [operator, kubelet]
         for process in processes:

@@ -132,7 +132,8 @@ async def test_retry_after_is_passed_on(proxy: FaultProxy, client: Client, names
 
 async def test_a_delayed_request_is_forwarded_late(proxy: FaultProxy, client: Client, direct: Client,
                                                    namespace: str) -> None:  # fmt: skip
-    proxy.rules.append(Rule(Delay(1.0), verbs=WRITES, resource="configmaps"))
+    assert not await exists(direct, namespace, "a")  # the connection is there
+    proxy.rules.append(Rule(Delay(5.0), verbs=WRITES, resource="configmaps"))
     creating = asyncio.create_task(client.create(CONFIG_MAPS, config_map("a"), namespace))
     await asyncio.sleep(0.5)
     assert not await exists(direct, namespace, "a")

@@ -145,7 +145,7 @@ def test_a_stalled_attempt_is_stopped_and_burns_a_retry(world: World) -> None:
 
 def test_a_cancel_that_comes_too_late_says_so(world: World) -> None:
     world.queue()
-    world.job("film", params={"fake_seconds": "1"})
+    world.job("film", params={"fake_seconds": "6"})
     world.until(lambda: bool(world.items("pods")), "its pod exists")
     world.operator.kill()
     world.until(lambda: world.items("pods")[0]["status"]["phase"] == "Succeeded", "the worker ends")

@@ -9,7 +9,7 @@ def test_clear_needs_the_queues_name_and_cancels_what_waits(world: World) -> Non
     world.queue(maxConcurrentJobs=1, retryDelaysSeconds=[600])
     world.job("fails", params={"fake_exits": "1"})
     world.until_phase("fails", "BackingOff")
-    world.job("runs", params={"fake_seconds": "8"})
+    world.job("runs", params={"fake_seconds": "25"})
     world.until_phase("runs", "Starting", "Running")
     world.apply(*(job(f"waits-{n}") for n in range(3)))
     world.until(lambda: world.get("aq", "default")["status"]["queued"] == 3, "three wait")

@@ -121,7 +121,7 @@ def test_a_cancelled_job_stops_and_frees_its_slot(world: World) -> None:
 @pytest.mark.parametrize("deleted", ["pods", "jobs"])
 def test_work_deleted_by_hand_is_done_again_and_burns_no_retry(world: World, deleted: str) -> None:
     world.queue(maxConcurrentJobs=1)
-    world.job("victim", params={"fake_seconds": "3"})
+    world.job("victim", params={"fake_seconds": "8"})
     world.until_phase("victim", "Starting", "Running")
     world.until(lambda: bool(world.items("pods")), "its pod exists")
     world.kubectl("delete", deleted, "--all", "--wait=false")

@@ -32,6 +32,7 @@ def started(world: World, sealed: str, *, job_id: str | None = "job-1", seconds:
     world.queue(retryDelaysSeconds=[0])
     world.job("film", sealed=sealed, params={"fake_seconds": str(seconds)}, **({"jobId": job_id} if job_id else {}))
     world.until(lambda: bool(world.items("pods")), "its pod exists")
+    world.until_phase("film", "Starting", "Running")
     return Worker(world, world.items("pods")[0]["metadata"]["name"])
 
 
@@ -106,5 +107,6 @@ def test_a_job_without_sealed_parameters_hears_nothing_of_them(world: World) -> 
     world.queue()
     world.job("film", params={"fake_seconds": "20"})
     world.until(lambda: bool(world.items("pods")), "its pod exists")
+    world.until_phase("film", "Starting", "Running")
     reply = Worker(world, world.items("pods")[0]["metadata"]["name"]).post(1, sealed=True).json()
     assert set(reply) == {"desired", "min_interval_seconds", "deadline"}

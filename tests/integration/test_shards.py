@@ -143,6 +143,7 @@ def test_a_post_that_reaches_another_shard_is_sent_on(group: Replicas) -> None:
         world.queue(name, retryDelaysSeconds=[0])
         world.job(f"film-{number}", queueName=name, params={"fake_seconds": "60"})
         world.until_phase(f"film-{number}", "Starting", "Running")
+    world.until(lambda: len(world.items("pods")) == len(queues), "each has its pod")
     pods = {pod["metadata"]["labels"]["analysis.klipstream.io/queue"]: pod["metadata"]["name"]
             for pod in world.items("pods")}  # fmt: skip
     for number, name in enumerate(queues):

@@ -168,7 +168,7 @@ def test_a_failed_job_runs_again_and_nothing_else_does(stage: World, analysis, q
 def test_logs_follow_the_job_across_its_attempts(stage: World, analysis, queue: str) -> None:
     stage.change("aq", queue, maxRetries=2)
     lines = json.dumps([[0.1, "begin"], [1.0, "middle"], [1.5, "end"]])
-    params = {"fake_exits": "1,0", "fake_seconds": "2", "fake_log_script": lines}
+    params = {"fake_exits": "1,0", "fake_seconds": "6", "fake_log_script": lines}
     stage.apply(job(f"{queue}-a", queueName=queue, params=params))
     followed = analysis("logs", f"{queue}-a", "-f", "--timeout", "3m")
     assert followed.stdout.count("begin\nmiddle\nend\n") == 2

@@ -1,7 +1,6 @@
 """Jobs through the gateway, from submission to the end, with a real operator."""
 
 import json
-import time
 
 import pytest
 
@@ -223,8 +222,8 @@ def test_a_wait_is_estimated_from_what_ran_before(stack, seconds):
     first = stack.submit(queue="timed", params={"fake_seconds": str(seconds)})
     assert stack.status(first)["estimate"]["basis"] == "timeout"
     stack.until(first, "completed")
-    jobs = [stack.submit(queue="timed", params={"fake_seconds": "3"}) for _ in range(4)]
-    time.sleep(0.5)
+    jobs = [stack.submit(queue="timed", params={"fake_seconds": "6"}) for _ in range(4)]
+    stack.world.until(lambda: stack.status(jobs[-1]).get("position") == 3, "the first of them has a slot")
     last = stack.status(jobs[-1])
     assert last["estimate"]["basis"] == "few-runs"
     assert last["position"] == 3

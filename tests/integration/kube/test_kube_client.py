@@ -59,7 +59,7 @@ async def test_a_watch_shows_every_change_after_the_list(client, namespace) -> N
     seen = [
         (kind, item["data"]["x"])
         async for kind, item in client.watch(
-            CONFIG_MAPS, namespace, resource_version=version, field_selector=selector, timeout_seconds=1
+            CONFIG_MAPS, namespace, resource_version=version, field_selector=selector, timeout_seconds=5
         )
         if kind != "BOOKMARK"
     ]

@@ -32,6 +32,7 @@ class FirstWatchComesTooLate(Client):
     async def watch(self, *args: Any, **options: Any) -> AsyncGenerator[tuple[str, Any], None]:
         if not self.allowed.is_set():
             await self.allowed.wait()
+        if not self.gone:  # a watch cache that is not ready answers 429 at first
             options["resource_version"] = "1"
         try:
             async for event in super().watch(*args, **options):

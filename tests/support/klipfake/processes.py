@@ -78,7 +78,7 @@ SWEEP_SECONDS = "600"
 
 
 class Operator(Process):
-    """The operator with ports of its own and a short Lease."""
+    """The operator with ports and a name of its own: one that is started again takes its Lease at once."""
 
     def __init__(
         self, kubeconfig: Path, log: Path, namespace: str, module: str = "klipstream_operator", **environment: str
@@ -92,7 +92,8 @@ class Operator(Process):
             **({
                 "KLIPSTREAM_NAMESPACES": namespace,
                 "KLIPSTREAM_LEASE_NAMESPACE": namespace,
-                "KLIPSTREAM_LEASE_SECONDS": "4",
+                "KLIPSTREAM_LEASE_SECONDS": "15",  # a machine with much else to do does not stop it
+                "KLIPSTREAM_IDENTITY": f"operator-{self.progress_port}",
                 "KLIPSTREAM_SWEEP_SECONDS": SWEEP_SECONDS,
                 "KLIPSTREAM_PROGRESS_HOST": self.progress_host,
                 "KLIPSTREAM_PROGRESS_PORT": str(self.progress_port),

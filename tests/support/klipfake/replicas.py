@@ -65,7 +65,9 @@ class Replicas:
     def writes(self) -> list[Write]:
         """What the replicas wrote in the namespace, in the order of the log."""
         found = []
-        for line in self.audit_log.read_bytes().splitlines():
+        for line in self.audit_log.read_bytes().splitlines(keepends=True):
+            if not line.endswith(b"\n"):
+                break  # it is being written
             if self.world.namespace.encode() not in line or b"klipstream-operator (" not in line:
                 continue
             event = json.loads(line)

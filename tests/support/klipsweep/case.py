@@ -92,7 +92,7 @@ async def run_case(
     *,
     rules: Sequence[Rule] = (),
     sweep_seconds: float = SWEEP_SECONDS,
-    seen_seconds: float = 1.0,
+    seen_seconds: float = 5.0,
 ) -> Outcome:
     """Run a case to its end and judge it. The rules are those of the first leader's proxy.
 

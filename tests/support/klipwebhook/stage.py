@@ -117,7 +117,8 @@ class Relay(Process):
         self.environment = {
             "KLIPSTREAM_NAMESPACES": namespace,
             "KLIPSTREAM_LEASE_NAMESPACE": namespace,
-            "KLIPSTREAM_LEASE_SECONDS": "4",
+            "KLIPSTREAM_LEASE_SECONDS": "15",
+            "KLIPSTREAM_IDENTITY": f"relay-{self.http_port}",
             "KLIPSTREAM_LEDGER": str(self.ledger),
             "KLIPSTREAM_HTTP_HOST": "127.0.0.1",
             "KLIPSTREAM_HTTP_PORT": str(self.http_port),

@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestServer
 from standardwebhooks.webhooks import Webhook
 
 from klipcluster.pki import make_pki
+from klipfake.ports import free_port
 from kliphostile.answers import ODD, WELL_FORMED, mutated, raw_server
 from kliphostile.name_server import name_server
 from kliphostile.urls import CLUSTER_NETWORKS, LEADING_INSIDE, hostile_urls, zone
@@ -204,7 +205,7 @@ async def test_a_name_server_that_changes_its_mind_gains_nothing() -> None:
 
     rules = Rules.of(allowed_networks=["127.0.0.2/32"], allowed_hosts=[], plain_http=PlainHttp.ALWAYS)
     async with (
-        raw_server("127.0.0.2") as outside,
+        raw_server("127.0.0.2", free_port()) as outside,
         raw_server("127.0.0.1", outside.port) as inside,
         name_server(rebinding) as names,
         Sender(rules, unsigned, nameservers=(names.where,)) as sender,

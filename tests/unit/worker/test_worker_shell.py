@@ -118,6 +118,7 @@ print("frames: 100")
 print("::progress 45 Analyzing: frame 45", flush=True)
 import time; time.sleep(0.5)
 print("::progress 60 Finding Highlights\\r", flush=True)
+time.sleep(0.5)
 print("x" * 3_000_000 + "::progress 99 Analyzing")
 print("::progress 70 Analyzing", end="", flush=True)
 """

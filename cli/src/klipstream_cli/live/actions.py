@@ -5,11 +5,13 @@ from __future__ import annotations
 from klipstream_api import AnalysisJob, AnalysisQueue, Phase, Priority, QueueMode
 from klipstream_cli.api import MERGE, Api
 from klipstream_cli.changing import NothingToDo
-from klipstream_cli.errors import Problem
+from klipstream_cli.errors import Conflict, Problem
 from klipstream_cli.replaying import replayed
 from klipstream_cli.resources import ANALYSIS_JOBS, ANALYSIS_QUEUES
 
 ACTION_SECONDS = 5.0
+TRIES = 20
+"""Of a change that the operator's own writes may come before."""
 
 
 def cancel(api: Api, job: AnalysisJob) -> str:
@@ -47,16 +49,22 @@ def next_mode(queue: AnalysisQueue) -> QueueMode:
 def pause(api: Api, queue: AnalysisQueue, mode: QueueMode) -> str:
     """Set the mode of a queue, if it has the one that was seen when the key was pressed."""
     name, namespace = queue.metadata.name, queue.metadata.namespace
-    try:
-        now = api.get(ANALYSIS_QUEUES, namespace, name)
-        if (found := str(now["spec"].get("mode") or QueueMode.RUNNING.value)) != queue.spec.mode.value:
-            return f"{name} is {found} by now; nothing was changed"
-        # The version: a drain that somebody begins at this moment is not ended.
-        body = {"metadata": {"resourceVersion": now["metadata"]["resourceVersion"]}, "spec": {"mode": mode.value}}
-        api.patch(ANALYSIS_QUEUES, namespace, name, body)
-    except Problem as problem:
-        return f"{name}: {problem.message}"
-    return f"{name} is {mode}"
+    for left in reversed(range(TRIES)):
+        try:
+            now = api.get(ANALYSIS_QUEUES, namespace, name)
+            if (found := str(now["spec"].get("mode") or QueueMode.RUNNING.value)) != queue.spec.mode.value:
+                return f"{name} is {found} by now; nothing was changed"
+            # The version: a drain that somebody begins at this moment is not ended.
+            body = {"metadata": {"resourceVersion": now["metadata"]["resourceVersion"]}, "spec": {"mode": mode.value}}
+            api.patch(ANALYSIS_QUEUES, namespace, name, body)
+        except Conflict as conflict:  # mostly with the operator, which writes the status of a busy queue all the time
+            if not left:
+                return f"{name}: {conflict.message}"
+        except Problem as problem:
+            return f"{name}: {problem.message}"
+        else:
+            return f"{name} is {mode}"
+    raise AssertionError("the last round returns")
 
 
 def _job(api: Api, job: AnalysisJob, spec: dict[str, object], done: str) -> str:

@@ -113,7 +113,7 @@ class Transcript:
         resource: Resource,
         version: str,
         *,
-        seconds: int = 1,
+        seconds: int = 2,
         labels: str | None = None,
         fields: str | None = None,
     ) -> None:
