@@ -243,7 +243,7 @@ def test_a_worker_template_that_kubernetes_refuses_starts_nothing_and_is_named(
 
 def test_a_worker_that_posts_progress_is_told_to_stop_before_it_is_stopped(world: World) -> None:
     world.queue(cancelGraceSeconds=600)
-    world.job("film", params={"fake_seconds": "12", "fake_exits": "1"})
+    world.job("film", params={"fake_seconds": "20", "fake_exits": "1"})
     world.until_phase("film", "Starting", "Running")
     world.until(lambda: bool(world.items("pods")), "its pod exists")
     worker = Worker(world, world.items("pods")[0]["metadata"]["name"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from klipcluster.places import clusters_folder
+from klipfake.files import contents
 from klipfake.processes import Operator, Process
 from klipfake.worker import Worker
 from klipfake.world import World, playing
@@ -60,9 +61,8 @@ def test_the_first_reply_alone_holds_the_opened_parameters(sealing_world: World,
     assert SECRET not in said
     if control_plane.audit_log is not None:
         assert SECRET not in control_plane.audit_log.read_text(errors="replace")
-    etcd = [path for path in (clusters_folder() / control_plane.name / "etcd").rglob("*") if path.is_file()]
-    if control_plane.control_plane_only and etcd:  # not on kind
-        content = [path.read_bytes() for path in etcd]
+    content = [each for _, each in contents(clusters_folder() / control_plane.name / "etcd")]
+    if control_plane.control_plane_only and content:  # not on kind
         assert any(world.namespace.encode() in each for each in content), "this is where things are kept"
         assert not any(SECRET.encode() in each for each in content)
 

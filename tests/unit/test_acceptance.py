@@ -4,10 +4,15 @@ import asyncio
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
 
 from klipfake.objects import NOW, queue
 from klipstream_api import AnalysisJob, AnalysisJobStatus, AnalysisQueue
-from klipstream_operator.acceptance import BATCH, PLANNED, Acceptance, decide
+from klipstream_kube import ApiError
+from klipstream_operator import acceptance
+from klipstream_operator.acceptance import BATCH, Acceptance, decide
 from klipstream_operator.store import Store
 
 
@@ -75,20 +80,20 @@ class Written:
 
 
 async def accepted(store: Store, writer: Written) -> list[str]:
-    acceptance = Acceptance(store, writer)  # type: ignore[arg-type]
-    acceptance.wanted.set()
-    running = asyncio.create_task(acceptance.run())
+    task = Acceptance(store, writer)  # type: ignore[arg-type]
+    task.wanted.set()
+    running = asyncio.create_task(task.run())
     async with asyncio.timeout(60):
-        while acceptance.wanted.is_set() or any(uid for uid in store.unaccepted if uid not in GONE):
+        while task.wanted.is_set() or any(uid for uid in store.unaccepted if uid not in GONE):
             await asyncio.sleep(0)
     running.cancel()
     return writer.jobs
 
 
-async def test_a_backlog_longer_than_one_plan_is_accepted_in_order() -> None:
+async def test_a_backlog_longer_than_one_batch_is_accepted_in_order() -> None:
     store = empty_store()
     store.put_queue(queue(maxQueueSize=100_000), NOW)
-    names = [f"j{number}" for number in range(PLANNED + BATCH + 1)]
+    names = [f"j{number}" for number in range(3 * BATCH + 1)]
     jobs = [created(name, 10 + number, queueName="q") for number, name in enumerate(names)]
     random.Random(1).shuffle(jobs)
     for job in jobs:
@@ -154,13 +159,72 @@ async def test_a_queue_that_changes_while_submissions_are_written_takes_nobodys_
     assert len(written) == 500
 
 
+@pytest.mark.parametrize("problem", [None, ApiError(500, "InternalError", "no", None)])
+async def test_a_request_that_is_lost_costs_nobody_his_place(problem: ApiError | None) -> None:
+    lost = {"j5", "j190"}
+
+    class Unlucky(Written):
+        async def write(self, job: AnalysisJob, status: AnalysisJobStatus, *_: object) -> bool:
+            await asyncio.sleep(0)
+            if job.metadata.name in lost:
+                lost.discard(job.metadata.name)
+                if problem is not None:
+                    raise problem
+                return False
+            self.jobs.append(f"{job.metadata.name} {status.phase.value}")
+            self.store.put_job(changed(job, 1_000_000 + len(self.jobs), status=status), NOW)
+            return True
+
+    store = empty_store()
+    store.put_queue(queue(maxQueueSize=200), NOW)
+    for number in range(400):
+        store.put_job(created(f"j{number}", 10 + number, queueName="q"), NOW)
+    written = await accepted(store, Unlucky(store))
+    assert {name for name in written if name.endswith("Queued")} == {f"j{number} Queued" for number in range(200)}
+    assert len(written) == 400
+
+
+async def test_those_that_wait_for_a_queue_are_decided_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def counting(job: AnalysisJob, *arguments: Any) -> AnalysisJobStatus:
+        asked.append(job.metadata.name)
+        return decide(job, *arguments)
+
+    monkeypatch.setattr(acceptance, "decide", counting)
+    store = empty_store()
+    store.put_queue(queue(), NOW)
+    for number in range(BATCH + 1):
+        store.put_job(created(f"j{number}", 10 + number, queueName="nobody-s"), NOW)
+    task = Acceptance(store, Written(store))  # type: ignore[arg-type]
+    running = asyncio.create_task(task.run())
+
+    async def after(change: Callable[[], object]) -> int:
+        asked.clear()
+        change()
+        task.wanted.set()
+        for _ in range(200):
+            await asyncio.sleep(0)
+        return len(asked)
+
+    assert await after(lambda: None) == BATCH + 1
+    assert await after(lambda: None) == BATCH + 1, "each says now what it waits for, which is a new version"
+    assert await after(lambda: store.put_job(created("another", 999, queueName="nobody-s"), NOW)) == 1
+    assert await after(lambda: None) == 1
+    assert await after(lambda: None) == 0
+    metadata = queue().metadata.model_copy(update={"name": "new", "uid": "new"})
+    new = queue().model_copy(update={"metadata": metadata})
+    assert await after(lambda: store.put_queue(new, NOW)) == BATCH + 2
+    running.cancel()
+
+
 async def test_a_submission_is_not_starved_by_those_that_follow_it() -> None:
     wanted: list[asyncio.Event] = []
     store = Store(lambda _: None, lambda _: None, lambda: [event.set() for event in wanted] and None)
     writer = Careful(store, changing_queue(store, {"j0": 3}, maxQueueSize=100_000))
-    acceptance = Acceptance(store, writer)  # type: ignore[arg-type]
-    wanted.append(acceptance.wanted)
-    running = asyncio.create_task(acceptance.run())
+    task = Acceptance(store, writer)  # type: ignore[arg-type]
+    wanted.append(task.wanted)
+    running = asyncio.create_task(task.run())
     async with asyncio.timeout(60):
         number = 0
         while "j0 Queued" not in writer.jobs:

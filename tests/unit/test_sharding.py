@@ -129,10 +129,10 @@ async def test_what_another_shard_is_to_decide_is_looked_at_once_for_each_change
     deciding = acceptance.Acceptance(store, writer=None)  # type: ignore[arg-type]  # it writes nothing here
     store.put_job(AnalysisJob.from_wire(job()), NOW)
     for _ in range(3):
-        assert deciding._planned({}) == []
+        assert deciding._batch(deciding._line()) == []
     assert asked == ["uid-job"]
     store.put_queue(called("only"), NOW)
-    assert deciding._planned({}) == []
+    assert deciding._batch(deciding._line()) == []
     assert asked == ["uid-job"] * 2
 
 

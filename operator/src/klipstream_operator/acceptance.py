@@ -1,10 +1,11 @@
 """Acceptance: a submission gets its queue and its place, or a clear refusal (rule 7)."""
 
 import asyncio
-import heapq
 import logging
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from klipstream_api import AnalysisJob, AnalysisJobStatus, AnalysisQueue, Phase, QueueMode
 from klipstream_api.meta import condition, with_condition
@@ -21,8 +22,6 @@ from klipstream_queueing.routing import route
 log = logging.getLogger(__name__)
 WRITES_AT_ONCE = 32
 BATCH = 128
-PLANNED = 16 * BATCH
-"""Submissions that are put in order at a time: to do it for each batch would cost the square of a long backlog."""
 RETRY_SECONDS = 1.0
 AGAIN_SECONDS = 0.1
 
@@ -80,6 +79,14 @@ def transition_of(status: AnalysisJobStatus) -> Transition:
     return Transition.ACCEPTED if statuses.is_accepted(status) else Transition.HELD_UP
 
 
+class Decision(NamedTuple):
+    """What was decided about a submission, and for which queue."""
+
+    job: AnalysisJob
+    status: AnalysisJobStatus
+    queue: AnalysisQueue | None
+
+
 def _place(job: AnalysisJob, store: Store) -> int:
     """The job's place: the version at which it was first seen, as rule, when it was created.
 
@@ -119,89 +126,109 @@ class Acceptance:
     store: Store
     writer: StatusWriter
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    _decided: dict[str, int] = field(default_factory=dict)
+    """Version of each submission for which nothing else would be decided until a queue changes, by uid."""
     _routes: int = 0
-    _ours: dict[str, tuple[int, bool]] = field(default_factory=dict)
-    """What `is_ours` says of a version of a job, by uid, as long as no queue changes."""
+    """Of the store, when that was decided."""
 
     async def run(self) -> None:
         """Never returns."""
+        self._decided.clear()  # what a former leader decided may not have been written
         while True:
             await self.wanted.wait()
             self.wanted.clear()
-            seen: dict[str, int] = {}
-            again: set[str] = set()
-            routes = self.store.routes
-            while planned := self._planned(seen):
-                for begin in range(0, len(planned), BATCH):
-                    # Writes of earlier batches took time: some may be gone, or on their way to it, by now.
-                    # Queues may have come as well, and be another shard's.
-                    still = (self.store.jobs[u] for u in planned[begin : begin + BATCH] if u in self.store.unaccepted)
-                    whole = await self._accept([job for job in still if self._is_to_be_decided(job)], seen, again)
-                    if routes != self.store.routes:
-                        routes = self.store.routes
-                        seen.clear()  # what queues decided may be decided otherwise now
-                        break
-                    if not whole:
-                        break  # who was not accepted comes before all that were submitted later
+            await self._round()
 
-    def _planned(self, seen: dict[str, int]) -> list[str]:
-        """The next submissions in order of creation, without those that were decided at this very version."""
-        jobs = (self.store.jobs[uid] for uid in self.store.unaccepted)
-        fresh = (job for job in jobs if seen.get(job.uid) != version(job) and self._is_to_be_decided(job))
-        first = heapq.nsmallest(
-            PLANNED, fresh, key=lambda job: (job.metadata.creation_timestamp, _place(job, self.store))
-        )
-        return [job.uid for job in first]
+    async def _round(self) -> None:
+        """Decide about all submissions that are there now."""
+        line = deque(self._line())
+        again: set[str] = set()
+        while line:
+            batch = self._batch([line.popleft() for _ in range(min(BATCH, len(line)))])
+            left = await self._accept(batch, again)
+            if left:
+                # Nobody who was submitted later is accepted before them, or takes their place in a queue.
+                line.extendleft(reversed(left))
+                await asyncio.sleep(AGAIN_SECONDS)
+            # Most of a batch may need no write: without this, thousands of them would hold up everybody else.
+            await asyncio.sleep(0)
 
-    def _is_to_be_decided(self, job: AnalysisJob) -> bool:
-        """Whether a submission is there, and this shard's. Thousands may be another's, and are asked for each time."""
-        if job.metadata.deletion_timestamp is not None:
-            return False
-        if self.store.shard.of == 1:
-            return True
-        if self._routes != self.store.routes or len(self._ours) > 2 * len(self.store.unaccepted):
+    def _line(self) -> list[str]:
+        """Submissions to decide about, in order of creation: those that were not, at this version and for these queues.
+
+        Thousands may wait for a queue that nobody creates, or be another shard's.
+        """
+        if self._routes != self.store.routes or len(self._decided) > 2 * len(self.store.unaccepted) + BATCH:
             self._routes = self.store.routes
-            self._ours.clear()
-        at, ours = self._ours.get(job.uid, (0, False))
-        if at != version(job):
-            ours = is_ours(job, self.store)
-            self._ours[job.uid] = (version(job), ours)
-        return ours
+            self._decided.clear()
+        jobs = (self.store.jobs[uid] for uid in self.store.unaccepted)
+        fresh = [job for job in jobs if self._decided.get(job.uid) != version(job)]
+        fresh.sort(key=self._moment)
+        return [job.uid for job in fresh]
 
-    async def _accept(self, batch: list[AnalysisJob], seen: dict[str, int], again: set[str]) -> bool:
-        """Decide and write. False if a job is to be decided again at once, before those of the next batch."""
-        whole = True
+    def _moment(self, job: AnalysisJob) -> tuple[float, int]:
+        """When a job was created. Seconds: moments with a time zone are slow to compare."""
+        created = job.metadata.creation_timestamp
+        return created.timestamp() if created is not None else 0.0, _place(job, self.store)
+
+    def _batch(self, uids: list[str]) -> list[AnalysisJob]:
+        """Those of them that are to be decided about here: writes of earlier batches took time, so that some may be
+        gone by now, or on their way to it, and queues may have come that are another shard's."""
+        batch = []
+        for uid in uids:
+            job = self.store.jobs.get(uid)
+            if job is None or uid not in self.store.unaccepted:
+                continue
+            self._decided[uid] = version(job)
+            ours = self.store.shard.of == 1 or is_ours(job, self.store)
+            if ours and job.metadata.deletion_timestamp is None:
+                batch.append(job)
+        return batch
+
+    async def _accept(self, batch: list[AnalysisJob], again: set[str]) -> list[str]:
+        """Decide and write; the uids of those that are to be decided about again before all others.
+
+        `again` are those for which that was done once: a request that gets lost time and again holds nobody up.
+        """
         waiting: dict[QueueKey, int] = {}
-        limit = asyncio.Semaphore(WRITES_AT_ONCE)
-        now = self.writer.now()
+        now, routes = self.writer.now(), self.store.routes
+        accepted: list[Decision] = []
+        rejected: list[Decision] = []
+        for job in batch:
+            status = decide(job, self.store, waiting, now)
+            if status != job.status:
+                queue = self.store.queues.get((job.metadata.namespace, status.queue_name or ""))
+                (rejected if status.phase is Phase.REJECTED else accepted).append(Decision(job, status, queue))
+        left = await self._write(accepted)
+        if left:
+            # Places may be free that were taken when the others were to be turned away.
+            turned_away = {decision.job.uid for decision in rejected}
+        else:
+            left, turned_away = await self._write(rejected), set()
+        for uid in left & again if routes == self.store.routes else ():
+            left.remove(uid)
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._look_again, uid)
+        again |= left
+        return [job.uid for job in batch if job.uid in left or job.uid in turned_away]
 
-        async def write(job: AnalysisJob, status: AnalysisJobStatus, queue: AnalysisQueue | None) -> None:
-            nonlocal whole
+    async def _write(self, decisions: list[Decision]) -> set[str]:
+        """Write what was decided; the uids of those for which that did not come to pass, and that are still there."""
+        limit = asyncio.Semaphore(WRITES_AT_ONCE)
+
+        async def write(decision: Decision) -> bool:
+            job = decision.job
             async with limit:
                 try:
-                    written = await self.writer.write(job, status, transition_of(status), queue)
-                    if not written and job.uid in self.store.unaccepted and job.uid not in again:
-                        # Its request was lost or not sent: once, it is the first of the next batch.
-                        again.add(job.uid)
-                        await asyncio.sleep(AGAIN_SECONDS)
-                        seen.pop(job.uid, None)
-                        whole = False
+                    return await self.writer.write(job, decision.status, transition_of(decision.status), decision.queue)
                 except (ApiError, Unreachable) as error:
                     log.warning("AnalysisJob %s/%s: acceptance is tried again: %s",
                                 job.metadata.namespace, job.metadata.name, error, extra=job_fields(job))  # fmt: skip
-                    written = False
-                # A job that somebody changed comes up by itself. One that is as it was does not: the request was lost.
-                if not written and job.uid in self.store.unaccepted:
-                    asyncio.get_running_loop().call_later(RETRY_SECONDS, look_again, job.uid)
+                    return False
 
-        def look_again(uid: str) -> None:
-            seen.pop(uid, None)  # of a round that goes on while there are submissions
-            self.wanted.set()
+        written = await asyncio.gather(*map(write, decisions))
+        uids = {decision.job.uid for decision, done in zip(decisions, written, strict=True) if not done}
+        return uids & self.store.unaccepted
 
-        decided: list[tuple[AnalysisJob, AnalysisJobStatus, AnalysisQueue | None]] = []
-        for job in batch:
-            status = decide(job, self.store, waiting, now)
-            decided.append((job, status, self.store.queues.get((job.metadata.namespace, status.queue_name or ""))))
-            seen[job.uid] = version(job)
-        await asyncio.gather(*(write(*each) for each in decided if each[1] != each[0].status))
-        return whole
+    def _look_again(self, uid: str) -> None:
+        self._decided.pop(uid, None)
+        self.wanted.set()

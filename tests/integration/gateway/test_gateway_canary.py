@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from klipfake.files import contents
 from klipfake.worker import Worker
 from klipgate.process import Gateway
 from klipstream_relay.signing import new_secret
@@ -22,9 +23,7 @@ BY_BROWSER = {"Sec-Fetch-Site": "same-origin"}
 def holding(folder: Path, word: str) -> list[str]:
     """Files below a folder that hold a word."""
     needle = word.encode()
-    return [
-        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and needle in path.read_bytes()
-    ]
+    return [str(path.relative_to(folder)) for path, content in contents(folder) if needle in content]
 
 
 def until(condition: Callable[[], bool], said: Callable[[], str]) -> None:

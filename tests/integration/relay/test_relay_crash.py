@@ -54,7 +54,7 @@ async def test_a_job_deleted_while_the_relay_is_dead_is_announced_if_the_ledger_
 
 
 async def test_a_delivery_whose_answer_is_lost_in_a_crash_is_sent_again_with_its_id(make_stage) -> None:
-    stage = await make_stage({"slow": "slow:1.5"})
+    stage = await make_stage({"slow": "slow:5"})
     await make_queue(stage.client, stage.namespace, "default", stage.endpoint("slow", "job.cancelled"))
     job = stage.job("a")
     await job.submit()

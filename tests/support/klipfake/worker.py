@@ -23,4 +23,4 @@ class Worker:
         url = self._url if to is None else to.progress_url
         headers = {"Authorization": f"Bearer {token or self.token}"}
         body = {"percentage": percentage, "stage": "Analyzing"} | more
-        return httpx.post(url, json=body, headers=headers, trust_env=False, timeout=6)
+        return httpx.post(url, json=body, headers=headers, trust_env=False, timeout=30)

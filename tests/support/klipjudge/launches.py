@@ -74,9 +74,9 @@ class Launches:
         job = self.cluster.jobs.get(attempt.key[0])
         self.verdict.checked["reserved-first"] += 1
         perhaps = attempt.key in self.cluster.unanswered.reservations
-        reserved = attempt.held_by is not None or perhaps
-        if not reserved and self._lapsed(attempt, request):
-            reserved = True
+        lapsed = attempt.held_by is None and self._lapsed(attempt, request)
+        reserved = attempt.held_by is not None or perhaps or lapsed
+        if lapsed:
             queue = self.cluster.queue(f"{request.namespace}/{queue_of(request.answer['metadata'])}")
             attempt.unforeseen = request.verb == "create" and queue.initialized
         # Not promised: an AnalysisJob deleted by hand while its operator is frozen inside the create.
