@@ -98,7 +98,8 @@ def test_a_job_that_waits_for_room_survives_a_killed_operator_and_a_cancel(world
     let_it_wait_for_room(world)
     world.room(1)
     world.until_phase("stays", "Succeeded")
-    assert world.get("aj", "stays")["status"]["attempt"] == 1
+    # Room that comes in the moment in which a try is given up may cost the attempt, but no retry.
+    assert world.get("aj", "stays")["status"]["retries"] == 0
     world.until(lambda: world.get("aq", "default")["status"]["active"] == 0, "all slots are free")
 
 

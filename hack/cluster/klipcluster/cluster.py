@@ -17,9 +17,12 @@ from klipcluster.control_plane import Network
 from klipcluster.errors import ClusterError
 from klipcluster.go_build import COREDNS, PAUSE, binary
 from klipcluster.places import clusters_folder
+from klipcluster.ports import free_port
 from klipcluster.processes import Processes
 
 CONTROL_PLANE = ("kube-controller-manager", "kube-apiserver", "etcd")
+FIRST_PORT, LAST_PORT = 10_300, 16_383
+"""Of its components: none that Kubernetes has by default, and none that an outgoing connection is given."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ class Cluster:
         return control_plane.answers(self.folder, record.network)
 
     def _network(self, control_plane_only: bool) -> Network:
-        api, etcd, peer, manager, kubelet, proxy = control_plane.free_ports(6)
+        api, etcd, peer, manager, kubelet, proxy = (free_port(FIRST_PORT, LAST_PORT) for _ in range(6))
         return Network(
             api_port=api,
             etcd_port=etcd,

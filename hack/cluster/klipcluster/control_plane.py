@@ -1,7 +1,6 @@
 """etcd, API server and controller manager: command lines and readiness."""
 
 import ipaddress
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,18 +50,6 @@ class Network:
     @property
     def server(self) -> str:
         return f"https://127.0.0.1:{self.api_port}"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def prepare(folder: Path, network: Network) -> None:
