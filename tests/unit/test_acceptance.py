@@ -184,6 +184,60 @@ async def test_a_request_that_is_lost_costs_nobody_his_place(problem: ApiError |
     assert len(written) == 400
 
 
+async def test_a_queue_that_is_created_while_those_are_looked_at_that_wait_for_it_takes_the_first() -> None:
+    store = empty_store()
+    for number in range(4 * BATCH):
+        store.put_job(created(f"j{number}", 10 + number, queueName="q"), NOW)
+
+    class Creating(Written):
+        async def write(self, job: AnalysisJob, status: AnalysisJobStatus, *_: object) -> bool:
+            if job.metadata.name == f"j{2 * BATCH}" and not store.queues:
+                store.put_queue(queue(maxQueueSize=BATCH), NOW)
+            self.jobs.append(f"{job.metadata.name} {status.phase.value} {status.queue_name}")
+            self.store.put_job(changed(job, 1_000_000 + len(self.jobs), status=status), NOW)
+            return True
+
+    written = await accepted(store, Creating(store))
+    taken = {name.split()[0] for name in written if name.endswith("Queued q")}
+    assert taken == {f"j{number}" for number in range(BATCH)}
+
+
+async def test_nobody_is_turned_away_for_the_place_of_one_who_is_gone() -> None:
+    store = empty_store()
+    store.put_queue(queue(maxQueueSize=1), NOW)
+    for number in range(3):
+        store.put_job(created(f"j{number}", 10 + number, queueName="q"), NOW)
+
+    class Deleting(Written):
+        async def write(self, job: AnalysisJob, status: AnalysisJobStatus, *_: object) -> bool:
+            if job.metadata.name == "j0":
+                self.store.remove_job(job.uid)
+                return False
+            self.jobs.append(f"{job.metadata.name} {status.phase.value}")
+            self.store.put_job(changed(job, 1_000_000 + len(self.jobs), status=status), NOW)
+            return True
+
+    assert await accepted(store, Deleting(store)) == ["j1 Queued", "j2 Rejected"]
+
+
+async def test_nobody_overtakes_while_the_api_server_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptance, "RETRY_SECONDS", 0.05)
+    store, down = empty_store(), [5 * BATCH]
+    store.put_queue(queue(maxQueueSize=100_000), NOW)
+    names = [f"j{number}" for number in range(3 * BATCH)]
+    for number, name in enumerate(names):
+        store.put_job(created(name, 10 + number, queueName="q"), NOW)
+
+    class Down(Written):
+        async def write(self, job: AnalysisJob, status: AnalysisJobStatus, *_: object) -> bool:
+            if down[0]:
+                down[0] -= 1
+                raise ApiError(500, "InternalError", "no", None)
+            return await super().write(job, status)
+
+    assert await accepted(store, Down(store)) == names
+
+
 async def test_those_that_wait_for_a_queue_are_decided_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 

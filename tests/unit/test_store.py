@@ -296,17 +296,21 @@ def test_who_is_told_of_a_changed_queue() -> None:
     noted.store.put_queue(newer(queue({"active": 3})), NOW)
     assert noted.told() == ([], [KEY], 0), "counters concern nobody"
     noted.store.put_queue(newer(queue(maxQueueSize=7), 7), NOW)
-    assert noted.told() == ([], [KEY], 1), "limits concern the writer, and those not accepted yet"
+    assert noted.told() == ([], [KEY], 0), "limits concern the writer"
+    noted.store.put_queue(newer(queue(maxQueueSize=7, accepts={"types": ["vod"]}), 8), NOW)
+    assert noted.told() == ([], [KEY], 1), "and what it accepts those that wait for a queue"
     noted.store.put_job(new(job(running()), uid="u4"), NOW)
     noted.told()
-    noted.store.put_queue(newer(queue(maxQueueSize=7, timeoutSeconds=70), 7_1), NOW)
-    assert noted.told() == (["u4"], [KEY], 1), "and whatever is beyond its queue"
+    noted.store.put_queue(newer(queue(maxQueueSize=7, timeoutSeconds=70, accepts={"types": ["vod"]}), 7_1), NOW)
+    assert noted.told() == (["u4"], [KEY], 0), "and whatever is beyond its queue"
     noted.store.remove_job("u4")
     noted.told()
-    noted.store.put_queue(newer(queue(maxQueueSize=7, aging={"everySeconds": 60}), 7_2), NOW)
-    assert noted.told() == ([UID], [KEY], 1), "aging concerns those that wait"
+    noted.store.put_queue(
+        newer(queue(maxQueueSize=7, accepts={"types": ["vod"]}, aging={"everySeconds": 60}), 7_2), NOW
+    )
+    assert noted.told() == ([UID], [KEY], 0), "aging concerns those that wait"
     done = {"operations": [{"name": "Clear", "request": "q", "at": AT}]}
-    aging = {"aging": {"everySeconds": 60}}
+    aging = {"aging": {"everySeconds": 60}, "accepts": {"types": ["vod"]}}
     noted.store.put_queue(newer(queue(done, maxQueueSize=7, **aging), 80), NOW)
     assert noted.told() == ([UID], [KEY], 0), "what was asked of the queue concerns its jobs"
     assert waiting(noted.store) == []

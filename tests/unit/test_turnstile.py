@@ -36,6 +36,23 @@ async def test_a_job_that_comes_first_waits_for_a_reservation_under_way() -> Non
     assert order == ["low", "reserved", "urgent"]
 
 
+async def test_who_waits_for_a_reservation_waits_for_no_other() -> None:
+    """A queue's writer may have one after the other written, without a pause."""
+    turnstile = Turnstile()
+
+    async def arrive() -> None:
+        async with turnstile.arriving(KEY, URGENT):
+            raise AssertionError("the reservation is still being written")
+
+    with turnstile.reserving(KEY, [NORMAL]):
+        arriving = asyncio.create_task(arrive())
+        await asyncio.sleep(0)
+        assert turnstile.allowed(KEY, [NORMAL]) == []
+        arriving.cancel()
+        await asyncio.gather(arriving, return_exceptions=True)
+        assert turnstile.allowed(KEY, [NORMAL]) == [NORMAL], "it does not come any more"
+
+
 async def test_a_failed_write_leaves_no_trace() -> None:
     turnstile = Turnstile()
     with pytest.raises(RuntimeError), turnstile.reserving(KEY, [LOW]):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from klipstream_operator import statuses
 from klipstream_operator.bounds import excess
 from klipstream_operator.log_fields import job_fields
 from klipstream_operator.sharding import UNROUTED
-from klipstream_operator.status_writer import StatusWriter
+from klipstream_operator.status_writer import StatusWriter, generation_of
 from klipstream_operator.store import QueueKey, Store, version
 from klipstream_operator.transitions import Transition
 from klipstream_queueing.routing import route
@@ -119,6 +120,17 @@ def _no_queue(job: AnalysisJob, name: str | None, place: int, now: datetime) -> 
     )
 
 
+class Outcome(NamedTuple):
+    """What became of a batch."""
+
+    written: int
+    lost: set[str]
+    """Submissions whose request was lost or refused, though they and their queues are as they were."""
+    undecided: set[str]
+    """Those that changed, or whose queue did; and those that were to be turned away, for places that others would have
+    taken whose writes came to nothing."""
+
+
 @dataclass(slots=True)
 class Acceptance:
     """The task that accepts submissions in order of creation, batch by batch."""
@@ -127,34 +139,47 @@ class Acceptance:
     writer: StatusWriter
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
     _decided: dict[str, int] = field(default_factory=dict)
-    """Version of each submission for which nothing else would be decided until a queue changes, by uid."""
+    """Version of each submission for which nothing else would be decided until the routes change, by uid."""
     _routes: int = 0
     """Of the store, when that was decided."""
+    _back: set[str] = field(default_factory=set)
+    """Those that were put off, and whose time has come."""
 
     async def run(self) -> None:
         """Never returns."""
-        self._decided.clear()  # what a former leader decided may not have been written
         while True:
             await self.wanted.wait()
             self.wanted.clear()
             await self._round()
 
     async def _round(self) -> None:
-        """Decide about all submissions that are there now."""
-        line = deque(self._line())
-        again: set[str] = set()
+        """Decide about all submissions that are there now; nobody who was submitted later is accepted before them."""
+        line, again = deque(self._line()), set[str]()
         while line:
             batch = self._batch([line.popleft() for _ in range(min(BATCH, len(line)))])
-            left = await self._accept(batch, again)
-            if left:
-                # Nobody who was submitted later is accepted before them, or takes their place in a queue.
-                line.extendleft(reversed(left))
-                await asyncio.sleep(AGAIN_SECONDS)
-            # Most of a batch may need no write: without this, thousands of them would hold up everybody else.
-            await asyncio.sleep(0)
+            outcome = await self._accept(batch)
+            self._reopen(outcome.undecided)
+            if outcome.lost and outcome.lost <= again and not outcome.written:
+                # The API server takes nothing: everybody waits.
+                self._reopen(outcome.lost)
+                await asyncio.sleep(RETRY_SECONDS)
+                self.wanted.set()
+                return
+            for uid in outcome.lost & again:  # a request that gets lost time and again holds nobody up
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._come_back, uid)
+            self._reopen(outcome.lost - again)
+            if self._routes != self.store.routes:
+                line = deque(self._line())
+            else:
+                first = (outcome.lost - again) | outcome.undecided | self._back
+                line.extendleft(reversed(self._in_order(first & self.store.unaccepted)))
+            self._back.clear()
+            again |= outcome.lost
+            # Most of a batch may need no write: without the latter, thousands of them would hold up everybody else.
+            await asyncio.sleep(AGAIN_SECONDS if outcome.lost else 0)
 
     def _line(self) -> list[str]:
-        """Submissions to decide about, in order of creation: those that were not, at this version and for these queues.
+        """Submissions to decide about, in order of creation: those that were not, at this version and by these routes.
 
         Thousands may wait for a queue that nobody creates, or be another shard's.
         """
@@ -162,14 +187,17 @@ class Acceptance:
             self._routes = self.store.routes
             self._decided.clear()
         jobs = (self.store.jobs[uid] for uid in self.store.unaccepted)
-        fresh = [job for job in jobs if self._decided.get(job.uid) != version(job)]
-        fresh.sort(key=self._moment)
-        return [job.uid for job in fresh]
+        return self._in_order(job.uid for job in jobs if self._decided.get(job.uid) != version(job))
 
-    def _moment(self, job: AnalysisJob) -> tuple[float, int]:
-        """When a job was created. Seconds: moments with a time zone are slow to compare."""
-        created = job.metadata.creation_timestamp
-        return created.timestamp() if created is not None else 0.0, _place(job, self.store)
+    def _in_order(self, uids: Iterable[str]) -> list[str]:
+        """By creation. Seconds: moments with a time zone are slow to compare."""
+
+        def place(uid: str) -> tuple[float, int]:
+            job = self.store.jobs[uid]
+            created = job.metadata.creation_timestamp
+            return created.timestamp() if created is not None else 0.0, _place(job, self.store)
+
+        return sorted(uids, key=place)
 
     def _batch(self, uids: list[str]) -> list[AnalysisJob]:
         """Those of them that are to be decided about here: writes of earlier batches took time, so that some may be
@@ -177,7 +205,7 @@ class Acceptance:
         batch = []
         for uid in uids:
             job = self.store.jobs.get(uid)
-            if job is None or uid not in self.store.unaccepted:
+            if job is None or uid not in self.store.unaccepted or self._decided.get(uid) == version(job):
                 continue
             self._decided[uid] = version(job)
             ours = self.store.shard.of == 1 or is_ours(job, self.store)
@@ -185,13 +213,19 @@ class Acceptance:
                 batch.append(job)
         return batch
 
-    async def _accept(self, batch: list[AnalysisJob], again: set[str]) -> list[str]:
-        """Decide and write; the uids of those that are to be decided about again before all others.
+    def _reopen(self, uids: Iterable[str]) -> None:
+        for uid in uids:
+            self._decided.pop(uid, None)
 
-        `again` are those for which that was done once: a request that gets lost time and again holds nobody up.
-        """
+    def _come_back(self, uid: str) -> None:
+        self._reopen([uid])
+        self._back.add(uid)
+        self.wanted.set()
+
+    async def _accept(self, batch: list[AnalysisJob]) -> Outcome:
+        """Decide about submissions, in their order, and write that."""
         waiting: dict[QueueKey, int] = {}
-        now, routes = self.writer.now(), self.store.routes
+        now = self.writer.now()
         accepted: list[Decision] = []
         rejected: list[Decision] = []
         for job in batch:
@@ -199,20 +233,22 @@ class Acceptance:
             if status != job.status:
                 queue = self.store.queues.get((job.metadata.namespace, status.queue_name or ""))
                 (rejected if status.phase is Phase.REJECTED else accepted).append(Decision(job, status, queue))
-        left = await self._write(accepted)
-        if left:
-            # Places may be free that were taken when the others were to be turned away.
-            turned_away = {decision.job.uid for decision in rejected}
-        else:
-            left, turned_away = await self._write(rejected), set()
-        for uid in left & again if routes == self.store.routes else ():
-            left.remove(uid)
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._look_again, uid)
-        again |= left
-        return [job.uid for job in batch if job.uid in left or job.uid in turned_away]
+        failed = await self._write(accepted)
+        sent, unsent = (accepted, rejected) if failed else (accepted + rejected, [])
+        if not failed:
+            failed = await self._write(rejected)
+        lost = {decision.job.uid for decision in failed if self._is_as_it_was(decision)}
+        others = {decision.job.uid for decision in failed + unsent} - lost
+        return Outcome(len(sent) - len(failed), lost & self.store.unaccepted, others & self.store.unaccepted)
 
-    async def _write(self, decisions: list[Decision]) -> set[str]:
-        """Write what was decided; the uids of those for which that did not come to pass, and that are still there."""
+    def _is_as_it_was(self, decision: Decision) -> bool:
+        job, queue = self.store.jobs.get(decision.job.uid), decision.queue
+        if job is None or version(job) != version(decision.job):
+            return False
+        return queue is None or generation_of(self.store.queues.get(queue.key)) == generation_of(queue)
+
+    async def _write(self, decisions: list[Decision]) -> list[Decision]:
+        """Write what was decided; those for which that did not come to pass."""
         limit = asyncio.Semaphore(WRITES_AT_ONCE)
 
         async def write(decision: Decision) -> bool:
@@ -226,9 +262,4 @@ class Acceptance:
                     return False
 
         written = await asyncio.gather(*map(write, decisions))
-        uids = {decision.job.uid for decision, done in zip(decisions, written, strict=True) if not done}
-        return uids & self.store.unaccepted
-
-    def _look_again(self, uid: str) -> None:
-        self._decided.pop(uid, None)
-        self.wanted.set()
+        return [decision for decision, done in zip(decisions, written, strict=True) if not done]

@@ -85,7 +85,7 @@ class StatusWriter:
         """Whether what was decided for a queue is what would be decided now: waiting for a reservation that is being
         written, or for a connection, may take longer than it takes to drain a queue."""
         now = self.store.queues.get(key)
-        if _generation(queue) != _generation(now):
+        if generation_of(queue) != generation_of(now):
             return False
         full = now is not None and self.store.queued(key) >= now.spec.max_queue_size
         return not full or transition is not Transition.ACCEPTED
@@ -168,6 +168,6 @@ class StatusWriter:
         self.take(answer)
 
 
-def _generation(queue: AnalysisQueue | None) -> tuple[str, int] | None:
+def generation_of(queue: AnalysisQueue | None) -> tuple[str, int] | None:
     """Which queue it is, and which of its specs."""
     return (queue.metadata.uid, queue.metadata.generation) if queue is not None else None

@@ -257,7 +257,12 @@ class Store:
         if old is not None and old.metadata.uid == queue.metadata.uid and version(old) >= version(queue):
             return False
         changed = old is None or old.metadata.uid != queue.metadata.uid or old.spec != queue.spec
-        if changed or old is None or old.metadata.deletion_timestamp != queue.metadata.deletion_timestamp:
+        if (
+            old is None
+            or old.metadata.uid != queue.metadata.uid
+            or old.metadata.deletion_timestamp != queue.metadata.deletion_timestamp
+            or old.spec.accepts != queue.spec.accepts
+        ):
             self._routes_changed()
         if not self.shard.covers(queue.key):
             self.elsewhere[queue.key] = queue

@@ -30,10 +30,17 @@ class Turnstile:
 
     @asynccontextmanager
     async def arriving(self, key: QueueKey, rank: Rank) -> AsyncIterator[None]:
-        """Around the write that puts a job into a backlog; waits while a job that it outranks is being reserved."""
-        while (reservation := self._reserving.get(key)) is not None and rank < reservation.last:
-            await reservation.done.wait()
+        """Around the write that puts a job into a backlog; waits while a job that it outranks is being reserved.
+
+        Nobody else that it outranks is reserved from now on, so that it waits once.
+        """
         self._arriving[key].append(rank)
+        try:
+            while (reservation := self._reserving.get(key)) is not None and rank < reservation.last:
+                await reservation.done.wait()
+        except BaseException:
+            self._arriving[key].remove(rank)  # nothing was sent
+            raise
         with _when_answered(lambda: self._arriving[key].remove(rank)):
             yield
 

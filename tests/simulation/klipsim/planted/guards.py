@@ -143,7 +143,7 @@ BUGS = (
         _job_changes_unguarded),
     Bug("a suspended Job is not fenced off", ("reserved-first", "cancel", "limit", "one-pod"), None, _no_fencing_off),
     Bug("older versions of jobs are taken in",
-        ("waiting-only", "attempt-once", "retry-early", "inversion", "cancel", "fifo"), 82, _older_jobs_taken),
+        ("waiting-only", "attempt-once", "retry-early", "inversion", "cancel", "fifo"), 23, _older_jobs_taken),
     Bug("older versions of queues are taken in", ("reserved-first", "cancel", "draining", "full"), None,
         _older_queues_taken),
     Bug("older versions of Jobs and pods are taken in", ("settled", "released-early", "reserved-first"), None,

@@ -51,7 +51,7 @@ def _forgotten_after_a_failure() -> Swaps:
 
 BUGS = (
     Bug("a deletion that a watch did not tell of is not noticed", ("unfinished",), 297, _not_missed),
-    Bug("a lane that is due keeps the others from being tried", ("unfinished",), 234, _first_of_all_lanes),
+    Bug("a lane that is due keeps the others from being tried", ("unfinished",), 308, _first_of_all_lanes),
     Bug("a finished job is never looked at again", ("unfinished",), 7, _settled_for_good),
     Bug("a job that could not be written is not tried again", ("unfinished",), 59, _forgotten_after_a_failure),
 )
