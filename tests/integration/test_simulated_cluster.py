@@ -117,7 +117,7 @@ def test_a_bookmark_names_nothing_but_a_version(control_plane: Running, custom_r
     async def in_reality() -> dict[str, Any]:
         async with Client(load_connection(str(control_plane.kubeconfig))) as client:
             await make_namespace(client, namespace)
-            return await reads.bookmark(client, namespace, seconds=5)
+            return await reads.bookmark(client, namespace, seconds=12)
 
     async def in_the_simulation(client: Client, _: ApiServer) -> dict[str, Any]:
         return await reads.bookmark(client, "simulated", seconds=100)

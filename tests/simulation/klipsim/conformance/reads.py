@@ -158,15 +158,16 @@ async def bookmark(client: Client, namespace: str, seconds: int) -> Object:
     await client.create(ANALYSIS_JOBS, analysis_job(), namespace)
     written = await client.patch(ANALYSIS_JOBS, "first", namespace, {"spec": {"priority": "LOW"}})
     version = written["metadata"]["resourceVersion"]
-    stream = client.watch(ANALYSIS_JOBS, namespace, resource_version=version, timeout_seconds=seconds)
-    async with aclosing(stream) as events:
-        async for type_, obj in events:
-            if type_ == "BOOKMARK":
-                metadata = obj["metadata"]
-                return {
-                    "kind": obj["kind"], "apiVersion": obj["apiVersion"], "uid": metadata.get("uid"),
-                    "name": metadata.get("name"), "not before": int(metadata["resourceVersion"]) >= int(version),
-                }  # fmt: skip
+    for _ in range(6):  # the real one may end a watch without it
+        stream = client.watch(ANALYSIS_JOBS, namespace, resource_version=version, timeout_seconds=seconds)
+        async with aclosing(stream) as events:
+            async for type_, obj in events:
+                if type_ == "BOOKMARK":
+                    metadata = obj["metadata"]
+                    return {
+                        "kind": obj["kind"], "apiVersion": obj["apiVersion"], "uid": metadata.get("uid"),
+                        "name": metadata.get("name"), "not before": int(metadata["resourceVersion"]) >= int(version),
+                    }  # fmt: skip
     return {}
 
 
