@@ -55,9 +55,10 @@ class StatusWriter:
     ) -> bool:
         """Write a status under the resourceVersion that the decision read.
 
-        `decided_for` is the queue that decided it, where that was not just now. False when somebody wrote in between
-        or the answer was lost: the store then holds what is true now, and the caller decides again. Other refusals
-        raise ApiError; Unreachable is raised when the read fails too.
+        `decided_for` is the queue that decided it, where that was not just now. False when somebody wrote in between,
+        the answer was lost, or nothing was sent since that queue changed or was filled: the store then holds what is
+        true now, and the caller decides again. Other refusals raise ApiError; Unreachable is raised when the read fails
+        too.
         """
         assert transition.allows(job.status.phase, status.phase), f"{transition}: {job.status.phase} -> {status.phase}"
         patch = status_patch(job.metadata, job.status, status)
