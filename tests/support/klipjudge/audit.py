@@ -1,7 +1,10 @@
 """The API server's audit log as a sequence of answered requests."""
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +18,31 @@ def read_requests(log: Path) -> list[Request]:
 
 
 def requests_of(events: Iterable[dict[str, Any]]) -> list[Request]:
-    """The answered requests of audit events."""
+    """The answered requests of audit events.
+
+    Lines come in the order in which answers were complete, and an answer may be overtaken by those to later requests.
+    So what names no revision, which a deletion mostly does not, is put where it can have been at the earliest: after
+    all that was answered before it came, and after every write to the same object.
+    """
     requests: list[Request] = []
-    highest = 0
+    removed: dict[int, str] = {}
+    last: dict[str, int] = {}
     for event in events:
-        for request in _requests(event, highest):
-            highest = max(highest, request.revision)
+        for request in _requests(event):
+            if not request.revision:
+                removed[len(requests)] = _removed_uid(event)
+            elif uid := (request.answer.get("metadata") or {}).get("uid"):
+                last[uid] = max(last.get(uid, 0), request.revision)
             requests.append(request)
+    answers = sorted((request.completed, request.revision) for request in requests if request.revision)
+    highest = list(accumulate((revision for _, revision in answers), max, initial=0))
+    for index, uid in removed.items():
+        before = bisect_left(answers, (requests[index].received,))
+        requests[index] = replace(requests[index], revision=max(highest[before], last.get(uid, 0)))
     return requests
 
 
-def _requests(event: dict[str, Any], highest: int) -> Iterator[Request]:
+def _requests(event: dict[str, Any]) -> Iterator[Request]:
     """The request of one audit event; a deletion of a collection counts once per object that it answers."""
     if event.get("stage") != "ResponseComplete" or "dryRun=" in event.get("requestURI", ""):
         return
@@ -34,10 +51,9 @@ def _requests(event: dict[str, Any], highest: int) -> Iterator[Request]:
     for obj in answer.get("items") or [answer]:
         metadata = obj.get("metadata") or {}
         metadata.pop("managedFields", None)
-        version = metadata.get("resourceVersion")
         group = about.get("apiGroup", "")
         yield Request(
-            revision=int(version) if version else highest,
+            revision=int(metadata.get("resourceVersion") or 0),
             received=seconds(event["requestReceivedTimestamp"]),
             completed=seconds(event["stageTimestamp"]),
             agent=(event.get("userAgent") or "?").split("/")[0].split(" ")[0],
@@ -50,6 +66,12 @@ def _requests(event: dict[str, Any], highest: int) -> Iterator[Request]:
             answer=obj if obj.get("kind") != "Status" else {},
             asked=(event.get("requestObject") or {}) if _unanswered(event) else {},
         )
+
+
+def _removed_uid(event: dict[str, Any]) -> str:
+    """Uid of what a deletion removed that is answered without the object; empty where it does not say."""
+    details = (event.get("responseObject") or {}).get("details") or {}
+    return str(details.get("uid", "")) if event["verb"] == "delete" else ""
 
 
 def _unanswered(event: dict[str, Any]) -> bool:

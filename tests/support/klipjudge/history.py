@@ -13,7 +13,7 @@ class Request:
     """One request that the API server answered."""
 
     revision: int
-    """resourceVersion of the answer; where it names none (a deletion), the highest one answered until then."""
+    """resourceVersion of the answer; where it names none (a deletion), the lowest that the store can have been at."""
     received: float
     """When it came in, in seconds since the epoch."""
     completed: float
@@ -89,8 +89,15 @@ def as_written(resource: str, objects: Iterable[dict[str, Any]]) -> list[Request
 
 
 def in_store_order(requests: list[Request]) -> list[Request]:
-    """The writes that succeeded, in the order in which the store took them."""
-    return sorted((request for request in requests if request.wrote), key=lambda request: request.revision)
+    """The writes that succeeded, in the order in which the store took them.
+
+    Deletions without a revision of their own come after the write that they share one with.
+    """
+    return sorted((request for request in requests if request.wrote), key=_place)
+
+
+def _place(request: Request) -> tuple[int, float]:
+    return request.revision, request.received if request.verb in ("delete", "deletecollection") else 0.0
 
 
 def seconds(timestamp: str) -> float:

@@ -73,9 +73,15 @@ class Log:
         status = {"code": code}
         self.events[-1] |= {"requestObject": asked, "responseObject": {"kind": "Status"}, "responseStatus": status}
 
-    def deleted(self, resource: str, name: str, agent: str = USER) -> None:
+    def deleted(self, resource: str, name: str, agent: str = USER, uid: str = "") -> None:
         """A deletion that was answered without the object."""
-        self.event("delete", resource, {"kind": "Status", "metadata": {"name": name}}, agent=agent)
+        answer = {"kind": "Status", "metadata": {"name": name}, "details": {"uid": uid}}
+        self.event("delete", resource, answer, agent=agent)
+
+    def overtaken(self) -> None:
+        """The last answer but one was complete only after the last one, and so is logged after it."""
+        late, soon = self.events[-2:]
+        self.events[-2:] = [soon, late | {"stageTimestamp": soon["stageTimestamp"]}]
 
     # --- the queue --------------------------------------------------------------------------------------------
 

@@ -365,6 +365,39 @@ def test_a_slot_is_released_only_when_its_job_starts_no_pod_any_more(
     assert log.rules() == found
 
 
+def test_a_job_that_is_gone_does_not_come_back_because_an_answer_was_overtaken(log: Log) -> None:
+    log.job("a")
+    log.take(("a", 1))
+    log.batch_job("a")
+    log.delete("a")
+    log.batch_job("a", verb="update", agent=CONTROLLER)
+    log.deleted("jobs.batch", "a-a1", CONTROLLER, uid="job-a-a1")
+    log.overtaken()
+    log.release(("a", 1))
+    assert log.rules() == []
+
+
+def test_a_deletion_counts_from_when_it_came_and_not_from_when_it_was_answered(log: Log) -> None:
+    log.job("a")
+    log.take(("a", 1))
+    log.batch_job("a")
+    log.delete("a")
+    log.deleted("jobs.batch", "a-a1", CONTROLLER, uid="job-a-a1")
+    log.release(("a", 1))
+    log.overtaken()
+    assert log.rules() == []
+
+
+def test_a_deletion_that_came_after_a_release_does_not_excuse_it(log: Log) -> None:
+    log.job("a")
+    log.take(("a", 1))
+    log.batch_job("a")
+    log.delete("a")
+    log.release(("a", 1))
+    log.deleted("jobs.batch", "a-a1", CONTROLLER, uid="job-a-a1")
+    assert log.rules() == ["released-early"]
+
+
 @pytest.mark.parametrize(("occupied", "found"), [(True, []), (False, ["name-occupied"])])
 def test_an_unused_reservation_leaves_an_occupied_name(log: Log, occupied: bool, found: list[str]) -> None:
     log.job("a")
