@@ -3,7 +3,7 @@
 import pytest
 
 from klipstream_kube import LeaseLost, Unreachable
-from klipstream_operator.leadership import sent_once, while_it_holds
+from klipstream_operator.leadership import only_while, sent_once
 
 
 def test_what_was_decided_before_the_server_asked_to_wait_is_not_sent_again() -> None:
@@ -23,9 +23,11 @@ def test_the_lease_is_asked_before_the_one_send() -> None:
 
 def test_what_does_not_hold_any_more_is_not_sent() -> None:
     asked, holds = [], [True]
-    check = while_it_holds(lambda: asked.append("lease"), lambda: holds[0])
-    check()
+    check = sent_once(only_while(lambda: holds[0]), lambda: asked.append("lease"))
     holds[0] = False
     with pytest.raises(Unreachable):
         check()
+    assert asked == []
+    holds[0] = True
+    check()
     assert asked == ["lease"]

@@ -245,14 +245,8 @@ class Reconciler:
 
     def _once(self, confirm: Fence = lambda: None) -> Fence:
         """For what starts or stops work: sent only while it is what was just decided, and `confirm` does not raise."""
-        fence = self.writer.fence
-        assert fence is not None
-
-        def allow() -> None:
-            fence()
-            confirm()
-
-        return sent_once(allow)
+        assert self.writer.fence is not None
+        return sent_once(self.writer.fence, confirm)
 
     def _fenced(self) -> dict[str, Any]:
         return {"metadata": {"annotations": {names.FENCED_ANNOTATION: rfc3339(self.writer.now())}}}

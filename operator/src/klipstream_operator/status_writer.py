@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from klipstream_api import AnalysisJob, AnalysisJobStatus, AnalysisQueue, Phase, names
 from klipstream_kube import Client, Conflict, NotFound, Resource, Unreachable
-from klipstream_operator.leadership import Fence, sent_once, while_it_holds
+from klipstream_operator.leadership import Fence, only_while, sent_once
 from klipstream_operator.log_fields import job_fields, wire_fields
 from klipstream_operator.patches import status_patch
 from klipstream_operator.statuses import is_accepted
@@ -64,18 +64,14 @@ class StatusWriter:
         patch = status_patch(job.metadata, job.status, status)
         if patch is None:
             return True
+        key = (job.metadata.namespace, status.queue_name or "")
+        holds = None
         if transition in DECIDED_ON_THE_QUEUE:
-            assert status.queue_name is not None
-            key = (job.metadata.namespace, status.queue_name)
             holds = partial(self._still_holds, key, decided_for or self.store.queues.get(key), transition)
-        else:
-            holds = None
         entering = status.phase is Phase.QUEUED and is_accepted(status)
         # A log that was archived changes nobody's place, and so waits for nobody's reservation.
         if not entering or transition is Transition.LOG_ARCHIVED:
             return await self._send(job, status, patch, transition, holds)
-        assert status.queue_name is not None
-        key = (job.metadata.namespace, status.queue_name)
         try:
             async with self.turnstile.arriving(key, rank(job.model_copy(update={"status": status}))):
                 return await self._send(job, status, patch, transition, holds)
@@ -104,7 +100,7 @@ class StatusWriter:
             if not holds():
                 return False
             if fence is not None:
-                fence = sent_once(while_it_holds(fence, holds))
+                fence = sent_once(only_while(holds), fence)
         try:
             answer = await self.client.patch(
                 ANALYSIS_JOBS, job.metadata.name, job.metadata.namespace, patch,
