@@ -21,24 +21,25 @@ def requests_of(events: Iterable[dict[str, Any]]) -> list[Request]:
     """The answered requests of audit events.
 
     Lines come in the order in which answers were complete, and an answer may be overtaken by those to later requests.
-    So what names no revision, which a deletion mostly does not, is put where it can have been at the earliest: after
-    all that was answered before it came, and after every write to the same object.
+    So a removal, which names no revision or that of the last write, is put where it can have been at the earliest:
+    after all that was answered before it came, and after every other write to its object.
     """
     requests: list[Request] = []
-    removed: dict[int, str] = {}
+    unplaced: dict[int, str] = {}
     last: dict[str, int] = {}
     for event in events:
         for request in _requests(event):
-            if not request.revision:
-                removed[len(requests)] = _removed_uid(event)
-            elif uid := (request.answer.get("metadata") or {}).get("uid"):
-                last[uid] = max(last.get(uid, 0), request.revision)
+            uid = _uid(request, event)
+            last[uid] = max(last.get(uid, 0), request.revision)
+            if request.removes or not request.revision:
+                unplaced[len(requests)] = uid
             requests.append(request)
     answers = sorted((request.completed, request.revision) for request in requests if request.revision)
     highest = list(accumulate((revision for _, revision in answers), max, initial=0))
-    for index, uid in removed.items():
+    for index, uid in unplaced.items():
         before = bisect_left(answers, (requests[index].received,))
-        requests[index] = replace(requests[index], revision=max(highest[before], last.get(uid, 0)))
+        wrote = last[uid] if uid and requests[index].removes else 0
+        requests[index] = replace(requests[index], revision=max(highest[before], wrote))
     return requests
 
 
@@ -68,10 +69,10 @@ def _requests(event: dict[str, Any]) -> Iterator[Request]:
         )
 
 
-def _removed_uid(event: dict[str, Any]) -> str:
-    """Uid of what a deletion removed that is answered without the object; empty where it does not say."""
+def _uid(request: Request, event: dict[str, Any]) -> str:
+    """Uid of the object that a request was about; empty where the answer does not say."""
     details = (event.get("responseObject") or {}).get("details") or {}
-    return str(details.get("uid", "")) if event["verb"] == "delete" else ""
+    return str((request.answer.get("metadata") or {}).get("uid") or details.get("uid") or "")
 
 
 def _unanswered(event: dict[str, Any]) -> bool:

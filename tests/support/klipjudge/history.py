@@ -13,7 +13,7 @@ class Request:
     """One request that the API server answered."""
 
     revision: int
-    """resourceVersion of the answer; where it names none (a deletion), the lowest that the store can have been at."""
+    """resourceVersion of the answer; of a removal, and where it names none, the lowest that the store can have been at."""
     received: float
     """When it came in, in seconds since the epoch."""
     completed: float
@@ -59,6 +59,16 @@ class Request:
         return self.verb in WRITES and 200 <= self.code < 300
 
     @property
+    def removes(self) -> bool:
+        """Whether it left nothing of its object in the store, if it changed anything."""
+        metadata = self.answer.get("metadata") or {}
+        if metadata.get("finalizers"):
+            return False
+        if "deletionTimestamp" in metadata:
+            return not metadata.get("deletionGracePeriodSeconds")  # that of a pod is removed by its kubelet, later
+        return self.verb in ("delete", "deletecollection")
+
+    @property
     def kind_of(self) -> str:
         """Verb, resource and subresource in words, such as "patch pods/status"."""
         return f"{self.verb} {self.resource}" + (f"/{self.subresource}" if self.subresource else "")
@@ -91,13 +101,12 @@ def as_written(resource: str, objects: Iterable[dict[str, Any]]) -> list[Request
 def in_store_order(requests: list[Request]) -> list[Request]:
     """The writes that succeeded, in the order in which the store took them.
 
-    Deletions without a revision of their own come after the write that they share one with.
+    A removal comes after the write that it shares a revision with.
     """
-    return sorted((request for request in requests if request.wrote), key=_place)
-
-
-def _place(request: Request) -> tuple[int, float]:
-    return request.revision, request.received if request.verb in ("delete", "deletecollection") else 0.0
+    return sorted(
+        (request for request in requests if request.wrote),
+        key=lambda request: (request.revision, request.received if request.removes else 0.0),
+    )
 
 
 def seconds(timestamp: str) -> float:

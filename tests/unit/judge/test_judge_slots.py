@@ -377,6 +377,23 @@ def test_a_job_that_is_gone_does_not_come_back_because_an_answer_was_overtaken(l
     assert log.rules() == []
 
 
+@pytest.mark.parametrize("overtaken", [False, True])
+def test_a_pod_whose_finalizer_went_is_gone_at_the_revision_of_its_deletion(log: Log, overtaken: bool) -> None:
+    log.job("a")
+    log.take(("a", 1))
+    log.start("a")
+    log.delete("a")
+    log.deleted("jobs.batch", "a-a1", CONTROLLER, uid="job-a-a1")
+    marks = {"deletionTimestamp": time_of(log.clock), "deletionGracePeriodSeconds": 0}
+    pod = {"of": "a", "agent": CONTROLLER, **marks}
+    log.pod("pod-a-a1", "Running", verb="delete", finalizers=["batch.kubernetes.io/job-tracking"], **pod)
+    log.pod("pod-a-a1", "Running", resourceVersion=str(log.revision), **pod)
+    if overtaken:
+        log.overtaken()
+    log.release(("a", 1))
+    assert log.rules() == []
+
+
 def test_a_deletion_counts_from_when_it_came_and_not_from_when_it_was_answered(log: Log) -> None:
     log.job("a")
     log.take(("a", 1))
