@@ -13,7 +13,7 @@ class Request:
     """One request that the API server answered."""
 
     revision: int
-    """resourceVersion of the answer; of a removal, and where it names none, the lowest that the store can have been at."""
+    """resourceVersion of the answer; of a removal, and where it names none, the lowest that it can have had."""
     received: float
     """When it came in, in seconds since the epoch."""
     completed: float
