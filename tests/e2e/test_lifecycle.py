@@ -243,8 +243,8 @@ CASES: tuple[Case, ...] = (
     Case("out-of-memory", EAT, "Failed", (failed("OutOfMemory", "OOMKilled", 137),),
          ONCE | {"resources": {"limits": {"memory": "64Mi"}}}, finished="OutOfMemory", conditions=dead("OOMKilled"),
          events=DEAD_AT_ONCE),
-    Case("timeout", SLEEP, "Failed", (failed("Timeout", "DeadlineExceeded", 137),), ONCE | {"timeoutSeconds": 15},
-         finished="Timeout", conditions=dead("DeadlineExceeded"), also=says("timeoutSeconds (15 s)"),
+    Case("timeout", SLEEP, "Failed", (failed("Timeout", "DeadlineExceeded", 137),), ONCE | {"timeoutSeconds": 40},
+         finished="Timeout", conditions=dead("DeadlineExceeded"), also=says("timeoutSeconds (40 s)"),
          events=DEAD_AT_ONCE),
     Case("disk-full", FILL, "Failed", (failed("DiskFull", "Evicted", 137, None),),
          ONCE | {"resources": {"limits": {"ephemeral-storage": "8Mi"}}}, finished="DiskFull",
@@ -273,8 +273,8 @@ CASES: tuple[Case, ...] = (
     Case("unschedulable-then-freed", "exit 0", "Succeeded", (OK,), {"resources": {"requests": {"cpu": "1100m"}}},
          act=free_the_node, conditions={"CapacityAvailable": ("True", "Scheduled")}, also=waited_for_capacity,
          events="Accepted Started Stopping Returned( Resumed Stopping Returned)* Resumed Succeeded"),
-    *(Case(f"order-{number}", "sleep 2", "Succeeded", (OK,), queue="order") for number in (1, 2, 3)),
-    Case("raised-while-queued", "sleep 2", "Succeeded", (OK,), {"priority": "LOW"}, queue="order",
+    *(Case(f"order-{number}", "sleep 8", "Succeeded", (OK,), queue="order") for number in (1, 2, 3)),
+    Case("raised-while-queued", "sleep 8", "Succeeded", (OK,), {"priority": "LOW"}, queue="order",
          act=resume_with_a_raised_priority, also=comes_first_and_limits_are_obeyed),
 )  # fmt: skip
 

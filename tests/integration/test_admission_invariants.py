@@ -34,7 +34,7 @@ async def test_kills_at_random_moments_break_no_promise(audited: Running, tmp_pa
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")  # shown when the test fails
     chance = random.Random(seed)
-    operator = OperatorProcess(audited.kubeconfig, tmp_path / "operator.log", lease_seconds="6")
+    operator = OperatorProcess(audited.kubeconfig, tmp_path / "operator.log", lease_seconds="10")
     connection = load_connection(str(audited.kubeconfig))
     async with Client(connection, user_agent="test") as client, Client(connection) as kubelet_client:
         await workload.install_crds(client)

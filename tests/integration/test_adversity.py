@@ -24,7 +24,7 @@ from klipstream_operator.turnstile import Turnstile
 
 def wait_until_said(operator: Operator, text: str) -> None:
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while text not in operator.said():
         assert operator.running, operator.said()
         assert time.monotonic() < deadline, operator.said()
@@ -32,7 +32,7 @@ def wait_until_said(operator: Operator, text: str) -> None:
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.2)

@@ -52,6 +52,7 @@ func main() {
 		content, _ := os.ReadFile(os.Args[2])
 		fmt.Print(string(content))
 	case "eat":
+		time.Sleep(2 * time.Second) // one that is killed while it is started did not end for want of memory
 		var eaten [][]byte
 		for range 64 {
 			block := make([]byte, 8<<20)

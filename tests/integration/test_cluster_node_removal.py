@@ -79,7 +79,7 @@ def cluster(state: Path) -> Iterator[Cluster]:
 def up_with_a_pod(cluster: Cluster) -> None:
     running = cluster.up()
     api = Api(running.server, running.kubeconfig.parent)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while api.reads("/api/v1/namespaces/default/serviceaccounts/default") is None:
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -208,7 +208,7 @@ def test_what_a_yes_installed_is_removed_after_another_yes(
 def no_image(terminal: Terminal, kubectl: Kubectl) -> None:
     """Until the demo ends, give the operator's pods the status that the kubelet gives after some failed pulls."""
     waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     said: list[str] = []
     while terminal.running:  # the restart after the installation may bring another pod
         assert time.monotonic() < deadline, f"the demo goes on waiting, with the pods {said}"

@@ -177,7 +177,7 @@ def test_a_standby_reserves_soon_after_the_lease_of_a_killed_leader_ran_out(
 
 
 def test_a_leader_frozen_beyond_its_lease_ends_without_a_write(pair: Callable[..., Replicas]) -> None:
-    group = pair(KLIPSTREAM_LEASE_SECONDS="4", KLIPSTREAM_EVENTS="off")
+    group = pair(KLIPSTREAM_LEASE_SECONDS="15", KLIPSTREAM_EVENTS="off")
     busy(group.world)
     group.world.until(lambda: len(group.reservations()) > 10, "slots are being reserved")
     first = group.operators["first"]
@@ -268,7 +268,7 @@ def test_what_another_replica_wrote_later_is_not_overwritten(pair: Callable[...,
 
 
 def test_no_checkpoint_that_was_answered_is_lost_when_the_leader_is_killed(pair: Callable[..., Replicas]) -> None:
-    group = pair(KLIPSTREAM_LEASE_SECONDS="4")
+    group = pair(KLIPSTREAM_LEASE_SECONDS="15")
     worker = started(group.world, 120)
     answered: list[int] = []
     refused = 0

@@ -129,7 +129,8 @@ def test_a_node_that_refuses_at_first_is_asked_again(folder: str, world: World) 
 
 def test_a_pod_that_is_gone_left_no_log_and_is_not_asked_for_again(folder: str, world: World) -> None:
     world.queue(results={"url": folder}, maxRetries=0)
-    world.job("dead", params={"fake_exits": "1", "fake_log_bytes": "100"})
+    params = {"fake_exits": "1", "fake_log_bytes": "100", "fake_log_refusals": "2"}  # gone before it is asked
+    world.job("dead", params=params)
     world.until_phase("dead", "Failed")
     world.kubectl("delete", "pods", "--all")
     world.until(lambda: "left no log" in world.operator.said(), "the missing log is noted")

@@ -22,7 +22,7 @@ def world(control_plane, custom_resources, kubectl, namespace: str, tmp_path: Pa
         kubectl("delete", "nodes", "--all", "--wait=false")
 
 
-def script(*lines: tuple[float, str], seconds: int = 25, **more: str) -> dict[str, str]:
+def script(*lines: tuple[float, str], seconds: int = 60, **more: str) -> dict[str, str]:
     return {"fake_seconds": str(seconds), "fake_log_script": json.dumps(lines)} | more
 
 
@@ -36,7 +36,7 @@ def until_percentage(world: World, percentage: float, name: str = "film") -> Non
 
 def test_lines_of_the_log_are_progress(world: World) -> None:
     world.queue(progressFrom="Logs")
-    lines = [(0.2, "loading"), (0.5, "::progress 10 Decoding: frame 1"), (6, "::progress 45 Finding Highlights")]
+    lines = [(0.2, "loading"), (0.5, "::progress 10 Decoding: frame 1"), (15, "::progress 45 Finding Highlights")]
     world.job("film", params=script(*lines))
     until_percentage(world, 10)
     assert (progress(world)["stage"], progress(world)["message"]) == ("Decoding", "frame 1")

@@ -11,9 +11,15 @@ from klipfake.world import World
 
 
 @pytest.fixture
-def worker(world: World) -> Worker:
+def seconds() -> int:
+    """How long the attempt runs."""
+    return 60
+
+
+@pytest.fixture
+def worker(world: World, seconds: int) -> Worker:
     world.queue(retryDelaysSeconds=[0])
-    world.job("film", params={"fake_seconds": "14", "fake_exits": "1,0"})
+    world.job("film", params={"fake_seconds": str(seconds), "fake_exits": "1,0"})
     world.until_phase("film", "Starting", "Running")
     world.until(lambda: bool(world.items("pods")), "its pod exists")
     return Worker(world, world.items("pods")[0]["metadata"]["name"])
@@ -60,6 +66,7 @@ def test_a_pod_that_only_carries_our_labels_is_stale(world: World, worker: Worke
     assert impostor.post(99).status_code == 409
 
 
+@pytest.mark.parametrize("seconds", [14])
 def test_a_stale_attempt_is_told_to_stop(world: World, worker: Worker) -> None:
     world.until(lambda: world.get("aj", "film")["status"]["attempt"] == 2, "the second attempt began")
     assert worker.post(80).status_code == 409

@@ -40,8 +40,8 @@ def queue(name: str, **spec: Any) -> dict[str, Any]:
             "spec": {"workerTemplate": template} | spec}  # fmt: skip
 
 
-async def write_status(client: Client, namespace: str, name: str, **status: Any) -> None:
-    await client.patch(JOBS, name, namespace, {"status": status}, subresource="status")
+async def write_status(client: Client, namespace: str, name: str, **status: Any) -> dict[str, Any]:
+    return await client.patch(JOBS, name, namespace, {"status": status}, subresource="status")
 
 
 async def equal(convex: ConvexTestServer, client: Client, namespace: str) -> bool:
@@ -123,10 +123,13 @@ async def test_nothing_is_lost_while_convex_is_away_and_only_the_latest_is_told(
             await client.create(JOBS, job(f"job-{number}"), namespace)
         for percentage in range(30):
             progress = {"attempt": 1, "percentage": percentage, "stage": "s", "updatedAt": "2026-01-02T03:04:05Z"}
-            await write_status(client, namespace, "job-0", phase="Running", attempt=1, progress=progress)
+            last = await write_status(client, namespace, "job-0", phase="Running", attempt=1, progress=progress)
+        uid, version = last["metadata"]["uid"], int(last["metadata"]["resourceVersion"])
 
         async def unwell() -> bool:
-            return running.problem is not None and len(running.sink) == 10
+            seen = running.shadow.objects["job"].get(uid)
+            all_seen = len(running.sink) == 10 and seen is not None and seen.version == version
+            return running.problem is not None and all_seen and not running.sink._sending
 
         await until(unwell, "away")
         told = running.sink.told

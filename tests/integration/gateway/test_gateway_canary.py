@@ -91,9 +91,14 @@ def unsealed(stack, job_id: str) -> dict[str, Any]:
         return [each["metadata"]["name"] for each in found]
 
     stack.world.until(lambda: bool(pods()), "its pod")
-    reply = Worker(stack.world, pods()[0]).post(5)
-    assert reply.status_code == 200, reply.text
-    return dict(reply.json())
+    worker, replies = Worker(stack.world, pods()[0]), []
+
+    def taken() -> bool:  # until the operator has recorded its Job, 503
+        replies.append(worker.post(5))
+        return replies[-1].status_code == 200
+
+    stack.world.until(taken, "its post is taken")
+    return dict(replies[-1].json())
 
 
 def pages(gateway: Gateway, job_id: str) -> list[str]:

@@ -167,6 +167,7 @@ def test_the_installed_rights_suffice_and_are_no_more_than_needed(
         config["users"][0]["user"] = {"token": token}
         kubeconfig = tmp_path / "kubeconfig"
         kubeconfig.write_text(yaml.safe_dump(config))
+        stack.world.until(lambda: bool(stack.world.items("lease")), "the operator leads")
         lease = stack.world.items("lease")[0]["metadata"]["name"]
         gateway = Gateway(kubeconfig, tmp_path, home, KLIPSTREAM_LEASE_NAME="r-operator")
         gateway.start()

@@ -12,6 +12,8 @@ import pytest
 
 from klipstream_kube import CONFIG_MAPS, LEASES, LeaseElector, LeaseLost
 
+LEASE_SECONDS = 12.0
+
 
 @pytest.fixture
 def elector(client, namespace) -> Callable[[str], LeaseElector]:
@@ -21,7 +23,7 @@ def elector(client, namespace) -> Callable[[str], LeaseElector]:
             name="leader",
             namespace=namespace,
             identity=identity,
-            lease_seconds=3.0,
+            lease_seconds=LEASE_SECONDS,
             renew_seconds=0.5,
             retry_seconds=0.2,
             log=logging.getLogger("lease"),
@@ -35,7 +37,7 @@ async def test_a_frozen_leader_is_succeeded_and_may_not_write_any_more(client, n
     await first.acquire()
     holding = asyncio.create_task(first.hold())
     waiting = asyncio.create_task(second.acquire())
-    await asyncio.sleep(4.0)  # longer than the lease: it lives by its renewals
+    await asyncio.sleep(LEASE_SECONDS + 1)  # longer than the lease: it lives by its renewals
     first.check()
     assert not waiting.done()
     holding.cancel()  # frozen: neither renews nor knows of it
@@ -60,7 +62,7 @@ async def test_a_released_lease_is_taken_without_waiting_for_its_end(client, nam
     lease = await client.get(LEASES, "leader", namespace)
     assert not lease["spec"].get("holderIdentity")
     await second.acquire()
-    assert second.deadline() - 3.0 < until
+    assert second.deadline() - LEASE_SECONDS < until
     assert second.transitions == first.transitions + 1
 
 

@@ -261,7 +261,7 @@ def test_the_installed_rights_suffice_to_announce_a_job_to_its_end(
         try:
             submitted(kubectl, namespace, queueName="default")
             assert patch(kubectl, namespace, FINISHED).returncode == 0
-            kubectl("-n", namespace, "wait", "aj/film", "--for=jsonpath={.status.announcedAt}", "--timeout=30s")
+            kubectl("-n", namespace, "wait", "aj/film", "--for=jsonpath={.status.announcedAt}", "--timeout=120s")
         finally:
             process.stop()
     assert "forbidden" not in process.said().lower(), process.said()

@@ -44,7 +44,10 @@ class FakeKubelet:
             self._client, CONFIG_MAPS, on_upsert=self._resized, on_delete=lambda _: None,
             field_selector=f"metadata.name={NODE}", log=log,
         )  # fmt: skip
-        await asyncio.gather(pods.run(), nodes.run())
+        async with asyncio.TaskGroup() as watches:
+            watches.create_task(nodes.run())
+            await nodes.synced.wait()  # no pod finds a node before its room is known
+            watches.create_task(pods.run())
 
     def _resized(self, node: dict[str, Any]) -> None:
         self._room[node["metadata"]["namespace"]] = int(node["data"]["room"])
@@ -92,7 +95,11 @@ class FakeKubelet:
         self._bound.get(metadata["namespace"], set()).discard(metadata["uid"])
 
     async def _find_node(self, pod: dict[str, Any]) -> None:
-        """Where the namespace is limited: wait as the scheduler does, saying so in the pod, then bind it."""
+        """Where the namespace is limited: wait as the scheduler does, saying so in the pod, then bind it.
+
+        To a node of its namespace: there is none, and so the pod garbage collector deletes all pods on a node 40 s
+        after it first saw one.
+        """
         namespace, uid = pod["metadata"]["namespace"], pod["metadata"]["uid"]
         if namespace not in self._room:
             return
@@ -106,7 +113,7 @@ class FakeKubelet:
             await asyncio.sleep(0.1)
         bound.add(uid)
         body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod["metadata"]["name"]},
-                "target": {"apiVersion": "v1", "kind": "Node", "name": NODE}}  # fmt: skip
+                "target": {"apiVersion": "v1", "kind": "Node", "name": f"{NODE}-{namespace}"}}  # fmt: skip
         await self._client.request("POST", f"{PODS.path(namespace, pod['metadata']['name'])}/binding", body=body)
 
     async def _remove(self, pod: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ class Process:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def code(self, seconds: float = 30) -> int:
+    def code(self, seconds: float = 120) -> int:
         """The exit code, waited for."""
         assert self._process is not None
         return self._process.wait(timeout=seconds)
@@ -120,7 +120,7 @@ class Operator(Process):
         return self._answers(f"127.0.0.1:{self.liveness_port}", "/healthz", seconds=5)
 
     @staticmethod
-    def _answers(host: str, path: str, seconds: float = 2) -> bool:
+    def _answers(host: str, path: str, seconds: float = 10) -> bool:
         try:
             with urllib.request.urlopen(f"http://{host}{path}", timeout=seconds) as answer:
                 return bool(answer.status == 200)

@@ -8,7 +8,7 @@ from typing import Any
 
 from klipfake.processes import Operator, Process
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 150.0
 TEMPLATE = {"spec": {"containers": [{"name": "worker", "image": "none"}]}}
 
 

@@ -12,6 +12,8 @@ def cut_out(log: Path, start_byte: int, namespace: str, into: Path) -> Path:
     with log.open("rb") as lines, into.open("wb") as copy:
         lines.seek(start_byte)
         for line in lines:
-            if line.endswith(b"\n") and wanted in line:
+            if not line.endswith(b"\n"):
+                break  # it is being written
+            if wanted in line:
                 copy.write(line)
     return into

@@ -113,6 +113,7 @@ async def run_case(
         missing = "; ".join(users.missing()) or "a process of the run"
         outcome.violations.append(f"not over after {DEADLINE_SECONDS:.0f} s: {missing}")
     jobs, _ = await stage.client.list(ANALYSIS_JOBS, namespace)
+    await asyncio.sleep(1)  # an answer may come before its line in the log
     requests = read_requests(cut_out(stage.audit_log, log_begins, namespace, folder / "audit.log"))
     verdict = judge(requests + as_written(ANALYSIS_JOBS.qualified_name, jobs), Terms(seen_seconds=seen_seconds))
     outcome.violations += [f"{each.rule} at {each.revision}: {each.message}" for each in verdict.violations]

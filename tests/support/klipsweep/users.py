@@ -115,7 +115,7 @@ class Users:
             async with asyncio.TaskGroup() as people:
                 people.create_task(self._replays("replayed"))
                 people.create_task(self._changes_her_mind("cancelled-at-work", "Starting", "Running"))
-                people.create_task(self._changes_her_mind("cancelled-in-line", "Queued"))
+                people.create_task(self._changes_her_mind("cancelled-in-line", "Queued", "Starting", "Running"))
                 people.create_task(self._deletes("deleted-at-work"))
                 people.create_task(self._hurries("raised"))
             await self._until(lambda: not self.missing())

@@ -137,7 +137,7 @@ class Relay(Process):
     def answer(self, path: str) -> str | None:
         """What GET says, None where that is no success."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=2) as found:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=20) as found:
                 return str(found.read().decode())
         except (urllib.error.URLError, OSError):
             return None
@@ -185,6 +185,10 @@ class Stage:
                 return status
             assert time.monotonic() < deadline, f"never announced: {status}\n{self.relay.said()[-3000:]}"
             await asyncio.sleep(0.1)
+
+    async def settled(self) -> None:
+        """Wait until the relay has written down what became of all that it has sent."""
+        await self.until(lambda: not self.relay.deliveries("--state", "pending"), "nothing is pending")
 
     def is_current(self) -> bool:
         """Whether the relay has seen everything once, and written that down."""

@@ -85,6 +85,13 @@ PATIENT = """
 from klipstream_worker.signals import SignalWatch
 SignalWatch.__init__.__defaults__ = (3600.0,)  # nobody is interrupted for not listening
 """
+SAYING_WHEN_ASKED = """
+demand = SignalWatch.demand
+def demand_and_say(watch, reason):
+    demand(watch, reason)
+    print("asked", flush=True)
+SignalWatch.demand = demand_and_say
+"""
 CLEANING = """
 try:
     with task.stage("Analyzing") as stage:
@@ -130,10 +137,10 @@ def test_an_analysis_that_does_not_report_is_ended_a_few_seconds_after_the_signa
 
 
 def test_a_second_signal_ends_it_at_once(start_python: StartPython) -> None:
-    process = start_python(DEAF, before=PATIENT)
+    process = start_python(DEAF, before=PATIENT + SAYING_WHEN_ASKED)
     until_on(process)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
+    until_on(process, "asked")  # two that wait for the process are one to it
     process.send_signal(signal.SIGINT)
     assert ends(process)[0] == 130
 
@@ -166,7 +173,7 @@ def test_a_signal_while_the_end_is_told_does_not_undo_it(start_python: StartPyth
     queue.always = lambda handler: time.sleep(60)
     process = start_python("task.report(50, 'Analyzing')\ntask.succeed('done')\nprint('on')")
     until_on(process)
-    time.sleep(0.5)
+    time.sleep(2)
     process.terminate()
     assert ends(process)[0] == 0
     assert said() == {"message": "done"}
