@@ -48,10 +48,10 @@ async def shared(
 async def test_all_work_ends_as_it_must_behind_a_faulty_connection(shared: Stage, fault: Fault) -> None:
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")  # shown when the test fails
-    share = 1.0 if isinstance(fault, WATCH_FAULTS) else SHARE
     # A create that is refused as invalid is never tried again, and rightly so: the Job would be invalid the next time.
     verbs = frozenset({"patch"}) if fault == Refuse(422) else None
-    rule = Rule(fault, verbs=verbs, chance=0.25 if verbs else share, dice=random.Random(seed))
+    share = 1.0 if isinstance(fault, WATCH_FAULTS) else 0.25 if verbs else SHARE
+    rule = Rule(fault, verbs=verbs, chance=share, dice=random.Random(seed))
     known = SWEEP_SECONDS + 5.0 if isinstance(fault, WATCH_FAULTS) else 5.0
     outcome = await run_case(shared, Case(), rules=[rule], sweep_seconds=SWEEP_SECONDS, seen_seconds=known)
     print(f"{outcome.faults}, {outcome.ended_by_themselves} processes ended by themselves, {outcome.seconds:.1f} s")

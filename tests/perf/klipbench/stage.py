@@ -13,7 +13,7 @@ from klipbench import workload
 from klipbench.fake_kubelet import FakeKubelet
 from klipbench.operator_process import OperatorProcess, Usage, usage
 from klipcluster.cluster import Cluster, Running
-from klipjudge.audit import requests_of
+from klipjudge.audit import requests_of, whole
 from klipjudge.history import Request
 from klipstream_kube import Client, load_connection
 
@@ -57,7 +57,7 @@ class Stage:
         assert self.running.audit_log is not None
         with self.running.audit_log.open("rb") as lines:
             lines.seek(since)
-            return requests_of(json.loads(line) for line in lines if line.endswith(b"\n"))
+            return requests_of(map(json.loads, whole(lines)))
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ import pytest
 
 from klipfake.processes import Operator, Process
 from klipfake.world import World
+from klipjudge.audit import whole
 from klipjudge.history import WRITES, seconds
 
 
@@ -65,9 +66,7 @@ class Replicas:
     def writes(self) -> list[Write]:
         """What the replicas wrote in the namespace, in the order of the log."""
         found = []
-        for line in self.audit_log.read_bytes().splitlines(keepends=True):
-            if not line.endswith(b"\n"):
-                break  # it is being written
+        for line in whole(self.audit_log.read_bytes().splitlines(keepends=True)):
             if self.world.namespace.encode() not in line or b"klipstream-operator (" not in line:
                 continue
             event = json.loads(line)

@@ -4,7 +4,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,12 @@ from klipjudge.history import Request, seconds
 def read_requests(log: Path) -> list[Request]:
     """All answered requests of a log, in file order. A half-written last line is left out."""
     with log.open("rb") as lines:
-        return requests_of(json.loads(line) for line in lines if line.endswith(b"\n"))
+        return requests_of(map(json.loads, whole(lines)))
+
+
+def whole(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of a log up to one that is still being written."""
+    return takewhile(lambda line: line.endswith(b"\n"), lines)
 
 
 def requests_of(events: Iterable[dict[str, Any]]) -> list[Request]:

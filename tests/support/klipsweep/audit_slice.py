@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from klipjudge.audit import whole
+
 
 def cut_out(log: Path, start_byte: int, namespace: str, into: Path) -> Path:
     """Copy the lines about a namespace, from a byte of the log on, into a file of their own; returns its path.
@@ -11,9 +13,7 @@ def cut_out(log: Path, start_byte: int, namespace: str, into: Path) -> Path:
     wanted = f'"namespace":"{namespace}"'.encode()
     with log.open("rb") as lines, into.open("wb") as copy:
         lines.seek(start_byte)
-        for line in lines:
-            if not line.endswith(b"\n"):
-                break  # it is being written
+        for line in whole(lines):
             if wanted in line:
                 copy.write(line)
     return into
