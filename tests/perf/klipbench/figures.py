@@ -38,11 +38,11 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def requests_by_agent(requests: Iterable[Request]) -> dict[str, Counter[str]]:
-    """How many requests each user agent sent, by verb, resource and subresource; failed ones apart, by their code."""
+    """How many requests each kind of user agent sent, by verb, resource and subresource; failed ones by their code."""
     counts: dict[str, Counter[str]] = {}
     for request in requests:
         failed = f" ({request.code})" if request.code >= 300 else ""
-        counts.setdefault(request.agent, Counter())[request.kind_of + failed] += 1
+        counts.setdefault(request.agent.partition(" ")[0], Counter())[request.kind_of + failed] += 1
     return counts
 
 

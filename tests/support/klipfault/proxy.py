@@ -26,7 +26,6 @@ GONE_SECONDS = 0.2
 _PASSED_ON = ("Content-Type", "Date", "Retry-After", "Warning", "Audit-Id")
 _NOT_PASSED_ON = frozenset({
     "host", "connection", "keep-alive", "transfer-encoding", "content-length", "upgrade", "te", "accept-encoding",
-    "user-agent",
 })  # fmt: skip
 
 
@@ -67,8 +66,6 @@ class FaultProxy:
         self.rules: list[Rule] = []
         self.record = Record()
         self.server = ""
-        self.signed = ""
-        """Appended to the user agent of what is forwarded, so that an audit log tells clients of one kind apart."""
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -156,7 +153,6 @@ class FaultProxy:
     ) -> web.StreamResponse:
         assert self._session is not None
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_PASSED_ON}
-        headers["User-Agent"] = request.headers.get("User-Agent", "") + self.signed
         headers["Accept-Encoding"] = "identity"  # events are told apart by their line ends
         url = URL(self._upstream.server + request.raw_path, encoded=True)
         try:

@@ -14,7 +14,7 @@ def check_acceptance(
     if before is not None and before.sequence is not None:
         _note_return(job, before, cluster.queue(job.queue), request)
         return
-    if before is None or cluster.unanswered.may_have_changed(job.name, before.completed, request):
+    if before is None or cluster.unanswered.may_have_changed(job.name, before.received, request):
         return
     queue = cluster.queue(job.queue)
     verdict.checked["draining"] += 1

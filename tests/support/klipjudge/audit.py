@@ -62,7 +62,7 @@ def _requests(event: dict[str, Any]) -> Iterator[Request]:
             revision=int(metadata.get("resourceVersion") or 0),
             received=seconds(event["requestReceivedTimestamp"]),
             completed=seconds(event["stageTimestamp"]),
-            agent=(event.get("userAgent") or "?").split("/")[0].split(" ")[0],
+            agent=(event.get("userAgent") or "?").split("/")[0],
             verb=event["verb"],
             resource=about.get("resource", "?") + (f".{group}" if group else ""),
             subresource=about.get("subresource", ""),

@@ -8,6 +8,7 @@ from typing import Any
 from klipjudge.history import Request, seconds
 from klipjudge.patched import Patched
 from klipjudge.unanswered import Unanswered
+from klipjudge.verdict import Terms
 from klipjudge.vocabulary import DEFAULT_LANE, DEFAULT_LOST_AFTER_SECONDS, DEFAULT_MAX_RETRIES, PRIORITIES, AttemptKey
 
 Rank = tuple[int, int, str]
@@ -33,8 +34,10 @@ class JobVersion:
     stopping: bool
     status: dict[str, Any]
     revision: int
+    received: float
+    """When the write came."""
     completed: float
-    """When the answer to the write was complete."""
+    """When the answer to it was complete."""
     agent: str
 
 
@@ -82,6 +85,16 @@ class Job:
     waits_answered: float = 0.0
     """When the answer to that was complete."""
     gone: bool = False
+
+    def was_known_to(self, request: Request, terms: Terms) -> bool:
+        """Whether the sender of a request could know that it waits: it wrote that itself, or was told in time.
+
+        Where nobody knows what was told, a watch has as long as for what users change.
+        """
+        if self.waits_by == request.agent:
+            return True
+        told = 0.0 if request.seen is not None else terms.seen_seconds
+        return self.waits_answered + told <= request.decided and request.told_of(self.uid, self.waits_since)
 
     def cancel_known_seconds(self, request: Request) -> float:
         """How long the sender of a request had known of the cancel; negative where it had not."""
@@ -304,6 +317,7 @@ def _version(metadata: dict[str, Any], spec: dict[str, Any], status: dict[str, A
         get("stop") is not None,
         status,
         request.revision,
+        request.received,
         request.completed,
         request.agent,
     )

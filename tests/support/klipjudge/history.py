@@ -19,7 +19,7 @@ class Request:
     completed: float
     """When its answer was complete, in seconds since the epoch."""
     agent: str
-    """The user agent's first word, without its version."""
+    """The user agent up to a version; what an operator says of itself ends with which process it is."""
     verb: str
     resource: str
     """Plural with its group: "pods", "jobs.batch"."""

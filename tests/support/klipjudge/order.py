@@ -54,7 +54,7 @@ class Order:
     def _was_due(self, job: Job, queue: Queue, taken: Job, request: Request) -> bool:
         """Whether a waiting job was free to be taken, and could be known to be."""
         terms = self.terms
-        if self.cluster.unanswered.may_have_changed(job.name, job.now.completed, request):
+        if self.cluster.unanswered.may_have_changed(job.name, job.now.received, request):
             return False
         for due in job.not_before.possible(job.uid, request, terms):
             if due is not None and due + terms.clock_seconds > request.decided:
@@ -67,11 +67,7 @@ class Order:
             return False  # the cluster has no room for its size
         if queue.cleared_at and _waiting_since(job.now) <= queue.cleared_at:
             return False  # about to be cancelled
-        # What another operator did must have been told by the time the reservation was sent. An operator's own
-        # acceptances and reservations are not to overtake each other.
-        return job.waits_by == request.agent or (
-            job.waits_answered <= request.decided and request.told_of(job.uid, job.waits_since)
-        )
+        return job.was_known_to(request, terms)  # an operator's own writes are not to overtake each other
 
     # --- sequences --------------------------------------------------------------------------------------------
 

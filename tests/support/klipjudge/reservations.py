@@ -149,7 +149,7 @@ class Reservations:
             if uid in held_twice:
                 self.verdict.broken("one-reservation", request, f"{uid} got a slot for attempt {number} beside another")
             job = self.cluster.jobs.get(uid)
-            if job is not None and self.cluster.unanswered.may_have_changed(job.name, job.now.completed, request):
+            if job is not None and self.cluster.unanswered.may_have_changed(job.name, job.now.received, request):
                 continue
             if job is None or job.now.sequence is None:
                 self.verdict.broken("accepted-first", request, f"{uid} attempt {number} was reserved unaccepted")
@@ -171,7 +171,7 @@ class Reservations:
         if late > terms.seen_seconds:
             verdict.broken("cancel", request, f"{job.name} was reserved {late:.1f} s after it was cancelled")
         # Another operator wrote the job while this write was on its way: it could not be known.
-        if job.waits_by != request.agent and not _known(job, request):
+        if not job.was_known_to(request, terms):
             return
         verdict.checked["waiting-only"] += 1
         if now.phase != "Queued":
@@ -204,8 +204,3 @@ class Reservations:
             self.verdict.broken("name-occupied", request, message)
         elif attempt.suspended and job is not None and job.now.attempt < number:
             self.verdict.checked["name-occupied"] += 1
-
-
-def _known(job: Job, request: Request) -> bool:
-    """Whether the sender of a request could know the phase of a job."""
-    return job.waits_answered <= request.decided and request.told_of(job.uid, job.waits_since)

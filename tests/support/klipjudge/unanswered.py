@@ -31,5 +31,5 @@ class Unanswered:
         return found
 
     def may_have_changed(self, name: str, since: float, request: Request) -> bool:
-        """Whether an AnalysisJob may have changed between the write that was answered at `since` and a request."""
+        """Whether an AnalysisJob may have changed between the write that came at `since` and a request."""
         return any(since <= moment <= request.completed for moment in self._jobs.get(name, ()))

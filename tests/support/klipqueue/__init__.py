@@ -87,7 +87,7 @@ class Queue:
         self._server.shutdown()
         self._server.server_close()
 
-    def wait_for(self, condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    def wait_for(self, condition: Callable[[], Any], seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"{len(self.posts)} posts: {[p.body for p in self.posts[-3:]]}"

@@ -64,7 +64,6 @@ class Replica:
     async def start(self) -> None:
         """Start it."""
         self._starts += 1
-        self.proxy.signed = f"-{self.identity}"
         environment = self._environment | {"KLIPSTREAM_IDENTITY": self.identity}
         self._child = await self._nursery.start(environment, self._log)
         self._watching = asyncio.create_task(self._watch(self._child))

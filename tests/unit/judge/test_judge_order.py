@@ -127,6 +127,21 @@ def test_what_another_operator_accepted_meanwhile_could_not_be_known(log: Log, a
     assert log.judged().count("inversion") == found
 
 
+@pytest.mark.parametrize(("process", "later_seconds", "found"), [("b", 0.5, 0), ("b", 1.5, 1), ("a", 0.5, 1)])
+def test_what_another_process_accepted_is_known_when_a_watch_has_told_it(
+    log: Log, process: str, later_seconds: float, found: int
+) -> None:
+    log.queue()
+    log.submit("first", priority="URGENT")
+    waiting(log, "taken")
+    log.accept("first")
+    log.events[-1]["userAgent"] = f"{OPERATOR} ({process})"
+    log.clock += later_seconds - 1
+    log.take(("taken", 1))
+    log.events[-1]["userAgent"] = f"{OPERATOR} (a)"
+    assert log.judged().count("inversion") == found
+
+
 # --- sequences --------------------------------------------------------------------------------------------------
 
 

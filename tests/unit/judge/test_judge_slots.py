@@ -313,6 +313,20 @@ def test_an_acceptance_that_nobody_saw_answered_may_have_happened(log: Log, unan
     assert log.rules() == ([] if unanswered else ["accepted-first"])
 
 
+def test_an_acceptance_that_nobody_saw_answered_may_have_come_before_the_submission_was_answered(log: Log) -> None:
+    log.queue()
+    log.submit("a")
+    created = log.events[-1]
+    log.accept("a")
+    log.unanswered()
+    created["stageTimestamp"] = time_of(log.clock + 0.5)
+    log.events.append(log.events.pop(-2))  # a log's lines are in the order of their answers
+    log.take(("a", 1))
+    log.start("a")
+    succeed(log, "a")
+    assert log.rules() == []
+
+
 @pytest.mark.parametrize(("runs", "found"), [(True, []), (False, ["initialized-first"])])
 def test_a_queue_that_was_not_looked_over_takes_only_what_runs(log: Log, runs: bool, found: list[str]) -> None:
     log.job("a")
