@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from klipchart.rights import NAMESPACE, RELEASE, Right
+from klipjudge.audit import whole
 
 Use = tuple[str, str, str]
 """Account, resource with its subresource, verb."""
@@ -15,11 +16,9 @@ ACCOUNTS = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-"
 def events_of(log: Path) -> Iterable[dict[str, Any]]:
     """Answered requests of an audit log; a half-written last line is left out."""
     with log.open("rb") as lines:
-        for line in lines:
-            if line.endswith(b"\n"):
-                event = json.loads(line)
-                if event.get("stage") == "ResponseComplete":
-                    yield event
+        for event in map(json.loads, whole(lines)):
+            if event.get("stage") == "ResponseComplete":
+                yield event
 
 
 def uses_of(events: Iterable[dict[str, Any]]) -> tuple[set[Use], dict[str, int]]:
