@@ -66,7 +66,7 @@ async function onlyCluster(ctx: MutationCtx): Promise<string> {
   return first.cluster;
 }
 
-function check({ videoUrl, videoId, params = [], callbackUrl }: Submission): void {
+function check({ videoUrl, videoId, params = [], callbackUrl, notBefore }: Submission): void {
   const problems = [
     HTTP.test(videoUrl) && videoUrl.length <= BOUNDS.videoUrl
       ? null
@@ -77,6 +77,9 @@ function check({ videoUrl, videoId, params = [], callbackUrl }: Submission): voi
       ? null
       : `params may hold ${BOUNDS.paramCharacters} characters with their names`,
     callbackUrl === undefined || callbackUrl.startsWith("https://") ? null : "callbackUrl must be an https URL",
+    notBefore === undefined || (notBefore >= Date.UTC(2000, 0) && notBefore < Date.UTC(3000, 0))
+      ? null
+      : "notBefore must be milliseconds since 1970, from 2000 to 2999",
   ].filter((problem) => problem !== null);
   if (problems.length > 0) {
     throw new ConvexError({ code: "Invalid", message: `The submission cannot be queued: ${problems.join("; ")}.` });

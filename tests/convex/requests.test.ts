@@ -72,6 +72,8 @@ test.each([
   [{ ...VIDEO, params: [{ name: "a", value: "x".repeat(13_000) }] }, /12288 characters/],
   [{ ...VIDEO, params: Array.from({ length: 33 }, (_, n) => ({ name: `p${n}`, value: "" })) }, /32 pairs/],
   [{ ...VIDEO, videoId: "x".repeat(129) }, /128 characters/],
+  [{ ...VIDEO, notBefore: 1e17 }, /milliseconds since 1970/],
+  [{ ...VIDEO, notBefore: Date.UTC(2026, 0) / 1000 }, /milliseconds since 1970/],
 ])("a submission that no cluster takes is refused at once: %#", async (submission, message) => {
   const t = await reported();
   await expect(t.mutation(api.queue.submit, { appSecret: APP_SECRET, submission })).rejects.toThrow(message);

@@ -55,8 +55,14 @@ def params_of(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def stem_of(url: str) -> str:
-    """The beginning of a name for a URL's job: the last part of its path, as far as Kubernetes takes it."""
-    parts = urlsplit(url)
+    """The beginning of a name for a URL's job: the last part of its path, as far as Kubernetes takes it.
+
+    Raises Problem for what is no URL.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # of a host in brackets
+        raise Problem(f"{url!r} is no URL: {error}", Exit.USAGE) from error
     last = unquote(parts.path.rstrip("/").rpartition("/")[2])
     last = last.rpartition(".")[0] if re.fullmatch(r".+\.[A-Za-z0-9]{1,5}", last) else last
     name = re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")[:40].strip("-")

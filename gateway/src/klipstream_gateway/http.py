@@ -14,7 +14,7 @@ from klipstream_gateway import audit, responses, validation
 from klipstream_gateway.access import Access, is_bearer
 from klipstream_gateway.addresses import client_address, counted_as
 from klipstream_gateway.cluster import refusal
-from klipstream_gateway.metrics import Metrics
+from klipstream_gateway.metrics import CALLER_LEFT, Metrics
 from klipstream_gateway.origins import Origins
 from klipstream_gateway.problems import FieldError, Problem, Refused
 from klipstream_gateway.rates import RateLimiter
@@ -94,6 +94,12 @@ class Front:
             code = refused.problem.value.code
             response = responses.problem(refused, call.request_id, headers)
         except web.HTTPException:
+            raise
+        except asyncio.CancelledError:
+            # The caller has left. What it asked for may have been done all the same.
+            if route.audited:
+                audit.note(route, call, CALLER_LEFT, "caller-left", jobs)
+            self.metrics.answered(route.operation, CALLER_LEFT, time.monotonic() - started)
             raise
         except Exception:
             log.exception("Request %s: %s %s failed", call.request_id, route.method, route.path)

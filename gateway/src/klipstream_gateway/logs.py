@@ -1,6 +1,7 @@
 """What workers wrote: read from a pod while it is there, later from the archive of failed attempts."""
 
 import logging
+from collections import deque
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,6 +15,7 @@ from klipstream_results.logs import LogStore, LogStoreError, Place, root_of
 
 log = logging.getLogger(__name__)
 LOG_BYTES = 1_048_576
+"""Longest log that is answered: its end."""
 
 
 @dataclass(slots=True)
@@ -44,7 +46,8 @@ class WorkerLogs:
         return _last_lines(await self._archived(job, attempt), tail)
 
     async def _of_pod(self, pod: str, tail: int) -> str:
-        chunks, size = [], 0
+        """The end of what it said, of its last `tail` lines; where that is too much, from the beginning of a line."""
+        chunks, size, cut = deque[bytes](), 0, False
         log = self.cluster.client.log(
             pod, self.cluster.namespace, container=names.WORKER_CONTAINER, tail_lines=tail
         )  # fmt: skip
@@ -52,9 +55,14 @@ class WorkerLogs:
             async for chunk in stream:
                 chunks.append(chunk)
                 size += len(chunk)
-                if size > LOG_BYTES:
-                    break
-        return _text(b"".join(chunks)[:LOG_BYTES])
+                while size - len(chunks[0]) > LOG_BYTES:
+                    size -= len(chunks.popleft())
+                    cut = True
+        text = b"".join(chunks)
+        if cut or size > LOG_BYTES:
+            text = text[-LOG_BYTES:]
+            text = text.partition(b"\n")[2] or text
+        return _text(text)
 
     async def _archived(self, job: AnalysisJob, attempt: int) -> str:
         """Only from the place that the job's queue names: a URL in a status is not enough to read what it names."""

@@ -6,6 +6,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Plat
 
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
+CALLER_LEFT = 499
+"""Status that is counted for a caller who left before the answer, as proxies do."""
+
 
 class Metrics:
     """Requests answered, requests made, and gauges that are read at each scrape."""

@@ -1,5 +1,6 @@
 """What callers send: bodies and queries, with their bounds."""
 
+import base64
 from datetime import datetime
 from typing import Annotated
 
@@ -32,6 +33,17 @@ def _together(limit: int) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _signing_secret(value: str) -> str:
+    """As the relay takes it, which refuses to send what it cannot sign: 24 to 64 bytes in base64 with its padding."""
+    try:
+        key = base64.b64decode(value.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        raise ValueError("what follows whsec_ is not base64 with its padding") from None
+    if not 24 <= len(key) <= 64:
+        raise ValueError(f"a signing secret has 24 to 64 bytes before base64; this one has {len(key)}")
+    return value
 
 
 Cursor = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,11}\.[0-9A-Za-z-]{1,64}$")]
@@ -91,7 +103,12 @@ class Submission(RequestModel):
     callback_url: Annotated[str, StringConstraints(min_length=9, max_length=2048, pattern=HTTPS_URL)] | None = None
     """An https URL outside of the cluster's network that is told of the job's progress and end."""
     callback_secret: (
-        Annotated[str, StringConstraints(max_length=128, pattern=r"^whsec_[A-Za-z0-9+/]{32,112}={0,2}$")] | None
+        Annotated[
+            str,
+            StringConstraints(max_length=128, pattern=r"^whsec_[A-Za-z0-9+/]{32,112}={0,2}$"),
+            AfterValidator(_signing_secret),
+        ]
+        | None
     ) = None
     """Signs the webhooks (Standard Webhooks); sealed before it is stored."""
     callback_token: Secret | None = None

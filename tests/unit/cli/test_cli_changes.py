@@ -15,7 +15,7 @@ from klipstream_cli.changing import change_all
 from klipstream_cli.checks import compared
 from klipstream_cli.completion import candidates
 from klipstream_cli.creating import Creation, create_all
-from klipstream_cli.errors import Exit, Unreachable
+from klipstream_cli.errors import Exit, Problem, Unreachable
 from klipstream_cli.kubeconfig import Access
 from klipstream_cli.session import Session
 from klipstream_cli.submission import manifest, names_of
@@ -54,6 +54,12 @@ def test_a_batch_has_the_same_names_whenever_it_is_submitted_and_no_other_has_th
     assert not set(names_of(URLS, "b")) & set(names_of(URLS, "c"))
     assert len(set(names_of([URLS[0]] * 3, "b"))) == 3
     assert names_of([*URLS, URLS[0]], "b")[:3] == names_of(URLS, "b"), "a longer list begins with the same names"
+
+
+def test_what_is_no_url_is_named_and_no_traceback() -> None:
+    with pytest.raises(Problem, match=r"https://\[abc/talk\.mp4' is no URL") as problem:
+        names_of([*URLS, "https://[abc/talk.mp4"], "b")
+    assert problem.value.code is Exit.USAGE
 
 
 def test_an_answer_that_is_lost_in_a_batch_costs_no_job_and_makes_none_too_many(session: Make) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime
@@ -9,10 +10,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from aiohttp import web
 
 from klipfake.ports import free_port
-from klipstream_gateway.keys import new_key
-from klipstream_gateway.routes import Scope
+from klipstream_gateway.access import Access
+from klipstream_gateway.http import Front
+from klipstream_gateway.keys import KeyFolder, new_key
+from klipstream_gateway.metrics import Metrics
+from klipstream_gateway.rates import RateLimiter
+from klipstream_gateway.routes import Answer, Call, Route, Scope
 from klipstream_gateway.runtime import Runtime
 from klipstream_gateway.settings import Settings
 from klipstream_kube import Client, Connection
@@ -146,3 +152,39 @@ async def test_a_body_that_would_be_ignored_is_refused(replica: Replica, key) ->
             answer = await caller.post("/api/v1/jobs/none/cancel", content=body, headers=key | JSON)
             assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
             assert "?queue=NAME" in answer.json()["detail"]
+
+
+async def test_a_change_whose_caller_left_stands_in_the_audit_log(
+    tmp_path: Path, key, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was asked for may have been done all the same."""
+    caplog.set_level("INFO", "klipstream_gateway.audit")
+    begun = asyncio.Event()
+
+    async def act(_: Call) -> Answer:
+        begun.set()
+        await asyncio.sleep(3600)
+        raise AssertionError("unreachable")
+
+    settings = Settings.from_environment("default", {"KLIPSTREAM_KEYS_FOLDER": str(tmp_path)})
+    front = Front(
+        settings, Access(KeyFolder(tmp_path), None), RateLimiter(settings.rates, settings.rate_storage), Metrics()
+    )
+    route = Route("POST", "/act", "act", "queue", "Act", act, {200: None}, None, Scope.SUBMIT, audited=True)
+    runner = web.AppRunner(front.application([route]), handler_cancellation=True)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port := free_port()).start()
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as caller:
+            asking = asyncio.create_task(caller.post("/act", headers=key))
+            async with asyncio.timeout(60):
+                await begun.wait()
+            asking.cancel()
+        async with asyncio.timeout(60):
+            while not caplog.records:
+                await asyncio.sleep(0.01)
+    finally:
+        await runner.cleanup()
+    (line,) = [json.loads(record.getMessage()) for record in caplog.records]
+    assert (line["who"], line["operation"]) == ("key:reader", "act")
+    assert (line["status"], line["problem"]) == (499, "caller-left")

@@ -1,8 +1,10 @@
 """What becomes of a submission."""
 
+import base64
 from datetime import UTC, datetime
 
 import pytest
+from pydantic import ValidationError
 
 from klipstream_api import AnalysisJob
 from klipstream_gateway.cluster import refusal
@@ -10,6 +12,7 @@ from klipstream_gateway.problems import Problem, Refused
 from klipstream_gateway.requests import Submission
 from klipstream_gateway.submission import Sealer, taken
 from klipstream_kube import Forbidden
+from klipstream_relay.signing import BadSecret, SigningSecret
 from klipstream_sealing import KeyRing
 
 
@@ -66,3 +69,22 @@ def test_metadata_that_is_too_long_once_it_is_sealed_is_named() -> None:
         sealer.sealed(long, "a-job")
     assert refused.value.problem is Problem.INVALID
     assert [each.field for each in refused.value.errors or ()] == ["body.metadata"]
+
+
+def _secret(size: int, *, padded: bool = True) -> str:
+    text = base64.b64encode(bytes(size)).decode()
+    return "whsec_" + (text if padded else text.rstrip("="))
+
+
+@pytest.mark.parametrize("secret", [_secret(24), _secret(32), _secret(64)])
+def test_a_signing_secret_that_the_relay_takes_is_taken(secret: str) -> None:
+    SigningSecret.parse(secret)
+    assert Submission(video_url="https://example.com/v", callback_secret=secret).callback_secret == secret
+
+
+@pytest.mark.parametrize("secret", [_secret(66), _secret(84), _secret(32, padded=False), "whsec_" + "A" * 33])
+def test_a_signing_secret_that_the_relay_would_refuse_is_refused_at_once(secret: str) -> None:
+    with pytest.raises(BadSecret):
+        SigningSecret.parse(secret)
+    with pytest.raises(ValidationError, match="callback_secret"):
+        Submission(video_url="https://example.com/v", callback_secret=secret)

@@ -6,6 +6,7 @@ a job has the request's id, a cancel and a priority are what the spec says alrea
 
 import hashlib
 import logging
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from klipstream_kube import AlreadyExists, ApiError, Client, NotFound, Resource,
 log = logging.getLogger(__name__)
 PRESENT_SECONDS = 30.0
 """A job that nobody knows may have been created a moment ago; after this it is refused."""
+FIRST_MILLISECONDS = datetime(2000, 1, 1, tzinfo=UTC).timestamp() * 1000
+END_MILLISECONDS = datetime(3000, 1, 1, tzinfo=UTC).timestamp() * 1000
+"""Between these lies a notBefore, as at the REST gateway."""
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?")
 
 
@@ -127,7 +131,10 @@ class Requests:
 
 
 def job_of(request: dict[str, Any], namespace: str) -> dict[str, Any]:
-    """The AnalysisJob that a submission asks for (pure). Its name follows from the id, so it is created once."""
+    """The AnalysisJob that a submission asks for (pure). Its name follows from the id, so it is created once.
+
+    Raises Refusal for a number that is none of its field.
+    """
     asked = request["submission"]
     job_id = request["jobId"]
     lower = job_id.lower()
@@ -135,11 +142,11 @@ def job_of(request: dict[str, Any], namespace: str) -> dict[str, Any]:
     spec: dict[str, Any] = {"jobId": job_id, "videoUrl": asked["videoUrl"]}
     names = {"videoId": "videoId", "queue": "queueName", "type": "type", "priority": "priority", "sealed": "sealed"}
     spec |= {to: asked[name] for name, to in names.items() if name in asked}
-    spec |= {name: int(asked[name]) for name in ("timeoutSeconds", "maxRetries") if name in asked}
+    spec |= {name: _whole(name, asked[name]) for name in ("timeoutSeconds", "maxRetries") if name in asked}
     if asked.get("params"):
         spec["params"] = {each["name"]: each["value"] for each in asked["params"]}
     if "notBefore" in asked:
-        spec["notBefore"] = _moment(asked["notBefore"]).strftime("%Y-%m-%dT%H:%M:%SZ")
+        spec["notBefore"] = _not_before(asked["notBefore"]).strftime("%Y-%m-%dT%H:%M:%SZ")
     if "callbackUrl" in asked:
         spec["callback"] = {"url": asked["callbackUrl"]}
     return {
@@ -167,3 +174,15 @@ def next_replay(job: AnalysisJob, asked_at: datetime) -> int | None:
 
 def _moment(milliseconds: float) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _not_before(milliseconds: float) -> datetime:
+    if not FIRST_MILLISECONDS <= milliseconds < END_MILLISECONDS:  # neither is what is not a number
+        raise Refusal(f"notBefore is {milliseconds}: write milliseconds since 1970, from 2000 to 2999.")
+    return _moment(milliseconds)
+
+
+def _whole(name: str, number: float) -> int:
+    if not math.isfinite(number):
+        raise Refusal(f"{name} is {number}: write a whole number.")
+    return int(number)

@@ -28,6 +28,7 @@ from klipstream_gateway.dashboard.sessions import (
     TooLong,
 )
 from klipstream_gateway.http import Front
+from klipstream_gateway.metrics import CALLER_LEFT
 from klipstream_gateway.problems import Problem, Refused
 from klipstream_gateway.responses import SECURITY_HEADERS
 from klipstream_gateway.routes import ANONYMOUS, RateClass
@@ -45,9 +46,6 @@ HEADERS = SECURITY_HEADERS | {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-
-CALLER_LEFT = 499
-"""Counted for a caller who left before the answer, as proxies do."""
 
 
 @dataclass(slots=True)
