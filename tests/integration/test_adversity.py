@@ -146,9 +146,16 @@ def test_a_restart_of_the_api_server_is_survived(tmp_path: Path) -> None:
             cluster.kill(component)
         for component in ("etcd", "kube-apiserver"):
             cluster.start(component)
+
+        def served(path: str) -> bool:
+            for component in ("etcd", "kube-apiserver"):
+                if not cluster.pid(component):
+                    cluster.start(component)  # as a kubelet does with a static pod that ended
+            return kubectl("get", "--raw", path, check=False).returncode == 0
+
         # It is ready a little before it serves custom resources again.
         for path in ("/readyz", "/apis/analysis.klipstream.io/v1alpha1/namespaces/default/analysisjobs"):
-            eventually(lambda path=path: kubectl("get", "--raw", path, check=False).returncode == 0, path)
+            eventually(lambda path=path: served(path), path)
         if not cluster.pid("kube-controller-manager"):
             cluster.start("kube-controller-manager")
 

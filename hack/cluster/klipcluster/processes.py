@@ -102,12 +102,16 @@ class Processes:
 
 
 def _start_time(pid: int) -> str | None:
-    """Start time in clock ticks since boot (field 22 of /proc/PID/stat); None for a dead process or a zombie."""
+    """Start time in clock ticks since boot (field 22 of /proc/PID/stat); None for a dead process or a zombie.
+
+    A process whose first thread is a zombie while others have not ended is not dead: it holds its ports and its locks.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if fields[0] == "Z" else fields[19]
+    state, threads, started = fields[0], int(fields[17]), fields[19]
+    return None if state == "Z" and threads <= 1 else started
 
 
 def _reap(pid: int) -> None:
